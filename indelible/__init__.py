@@ -1,0 +1,1 @@
+"""Logs that are versioned, immutable, strongly consistent, reactive and end-to-end encrypted."""

@@ -1,0 +1,94 @@
+"""What a backend is: the contract (S1-S22) as a protocol.
+
+Keys and values are bytes, compared and ordered bytewise; a log's name is an opaque string. A backend may be used from
+many threads at once. ``indelible.testing.BackendContract`` tries every clause on one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from indelible.changes import Added, Entry, Removed, Revision
+from indelible.commands import Transaction
+from indelible.pages import AtKey, DiffRequest, Page
+from indelible.records import Committed, LogInfo, VersionInfo
+
+
+class Backend(Protocol):
+    """Keeps logs, or passes on to something that does."""
+
+    def create(self, log: str, group: str | None = None) -> None:
+        """Make the log exist, empty, at version 0; nothing if it does with the same group (S1).
+
+        Raises ``LogExists`` if its group is another.
+        """
+        ...
+
+    def update(self, log: str, transaction: Transaction[bytes, bytes], attempt: int = 1) -> Committed:
+        """Judge and apply a transaction as one (S2-S6, S15-S17, S21, S22).
+
+        ``attempt`` counts how often this transaction is sent; answers to a second or later one are kept (S16).
+        Raises ``Rejected``, ``NotExecuted``, ``OutcomeUnknown``, ``InvalidRequest`` or ``NonexistentLog``.
+        """
+        ...
+
+    def diff(self, log: str, request: DiffRequest) -> Page:
+        """One page of a diff, at once or when there is something new (S8-S15).
+
+        Raises ``NonexistentLog``, ``NonexistentVersion`` or ``VersionTrimmed``.
+        """
+        ...
+
+    def describe(self, log: str) -> LogInfo:
+        """Name, group, head, oldest readable version and number of entries (S18). Raises ``NonexistentLog``."""
+        ...
+
+    def logs(self, group: str | None = None) -> Sequence[LogInfo]:
+        """The logs of this tenant, or those of one group, by name (S18)."""
+        ...
+
+    def versions(self, log: str, from_version: int = 0, to_version: int | None = None) -> Sequence[VersionInfo]:
+        """Who made the versions after ``from_version`` up to and with ``to_version``, the head if None (S18).
+
+        Raises ``NonexistentLog``, ``NonexistentVersion`` or ``VersionTrimmed``.
+        """
+        ...
+
+    def trim(self, log: str, before: int) -> None:
+        """Forget the versions in ``1..before-1`` and reclaim their space (S19).
+
+        Raises ``NonexistentLog``, or ``NonexistentVersion`` if ``before`` is above the head.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of everything. Waiting callers are woken with ``Closed``; a second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class KeyHistory(Protocol):
+    """A backend that can tell the history of one key without reading that of all."""
+
+    def history(self, log: str, key: bytes) -> Sequence[Revision[bytes, bytes]]:
+        """What happened to ``key``, oldest first, as far back as the log was not trimmed. Raises ``NonexistentLog``."""
+        ...
+
+
+def key_history(backend: Backend, log: str, key: bytes) -> Sequence[Revision[bytes, bytes]]:
+    """The history of one key from any backend: its own way where it has one, else by walking every version."""
+    if isinstance(backend, KeyHistory):
+        return backend.history(log, key)
+    info = backend.describe(log)
+    revisions = []
+    low = 0
+    for high in range(info.oldest or 1, info.head + 1):
+        request = DiffRequest(low, high, order="key", limit=2, cursor=AtKey(key))
+        changes = [change for change in backend.diff(log, request).changes if change.key == key]
+        if changes:
+            before = next((Entry(c.key, c.value, c.version) for c in changes if isinstance(c, Removed)), None)
+            after = next((Entry(c.key, c.value, c.version) for c in changes if isinstance(c, Added)), None)
+            revisions.append(Revision(after.version if after else high, before, after))
+        low = high
+    return revisions

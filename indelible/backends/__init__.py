@@ -1,0 +1,1 @@
+"""The backends: where logs are kept, and what wraps them."""

@@ -1,0 +1,42 @@
+"""The checks that frozen values make of what they are built from; each raises ``InvalidRequest`` with what to do."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from indelible.errors import InvalidRequest
+
+
+def version(value: object, what: str) -> int:
+    """A version number as S14 wants it: a non-negative ``int``, and ``True`` is not one."""
+    if type(value) is not int:
+        raise InvalidRequest(f"{what} must be a whole number, not {type(value).__name__}")
+    if not 0 <= value < 2**63:
+        raise InvalidRequest(f"{what} must lie between 0 and 2**63 - 1, not {value}")
+    return value
+
+
+def text(value: object, what: str) -> str:
+    """A text that UTF-8 can carry."""
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{what} must be a str, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{what} must not contain lone surrogates") from None
+    return value
+
+
+def name(value: object, what: str) -> str:
+    """A text that is not empty."""
+    if not text(value, what):
+        raise InvalidRequest(f"{what} must not be empty")
+    return str(value)
+
+
+def seconds(value: Any, what: str) -> float:
+    """A duration: finite and not negative."""
+    if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+        raise InvalidRequest(f"{what} must be a finite number of seconds, 0 or more")
+    return float(value)

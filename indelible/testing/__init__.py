@@ -1,0 +1,1 @@
+"""Tools to test code that uses indelible, and backends that implement it."""

@@ -1,0 +1,1 @@
+"""The pytest plugin: an in-memory client as a fixture."""
