@@ -59,8 +59,8 @@ class DiffRequest:
     """One page of the diff from one version to another (S8-S13).
 
     ``to_version=None`` means the head. ``wait_seconds`` matters only then: with ``from_version`` at the head, the
-    answer waits that long for a newer version. ``cursor`` continues after a page whose ``next`` it was, with the same versions
-    and order. ``limit`` is the most changes on the page; 0 asks for the versions alone.
+    answer waits that long for a newer version. ``cursor`` continues after a page whose ``next`` it was, with the same
+    versions and order. ``limit`` is the most changes on the page; 0 asks for the versions alone.
     Raises ``InvalidRequest`` for negative or non-integer numbers, and a cursor of the other order.
     """
 

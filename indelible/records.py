@@ -22,7 +22,7 @@ class Committed:
 
 @attrs.frozen
 class LogInfo:
-    """What is known of a log (S18). ``oldest`` can be named, as can all after it, and 0; it is 0 if none was trimmed."""
+    """What is known of a log (S18). ``oldest`` and all after it can be named, and 0; it is 0 if none was trimmed."""
 
     name: str
     group: str | None

@@ -1,0 +1,292 @@
+"""The database file: opening it, refusing what cannot be trusted, and its connections."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from indelible import seams
+from indelible.backends.sqlite import location, schema
+from indelible.backends.sqlite.failures import detail, translated
+from indelible.errors import Closed, DamagedStore, NotExecuted, UnsuitableStore
+
+
+class CommitFailed(Exception):
+    """The storage failed while committing: whether it took effect is to be found out (S22)."""
+
+
+class DatabaseFile:
+    """One database file and this process's connections to it: one that writes, any number that read.
+
+    Every commit is on the disk before it is acknowledged or seen (S21): write-ahead log, ``synchronous=FULL``.
+    Raises ``UnsuitableStore`` for a file that is not ours, has a newer schema, or cannot keep that promise.
+    """
+
+    def __init__(self, path: str, busy_seconds: float) -> None:
+        self.path = path
+        self._busy_seconds = busy_seconds
+        self._pid = os.getpid()
+        self._closed = False
+        self._writing = threading.RLock()
+        self._pooling = threading.Lock()
+        self._idle: list[apsw.Connection] = []
+        location.refuse(Path(path))
+        with translated(path):
+            self._writer: apsw.Connection | None = self._prepare()
+        self._identity = _identity(path)
+
+    @contextmanager
+    def reading(self) -> Iterator[apsw.Connection]:
+        """A connection within one read transaction: all that is read is of one moment."""
+        self.check()
+        with translated(self.path):
+            db = self._borrow()
+            try:
+                db.execute("BEGIN")
+                yield db
+            finally:
+                self._give_back(db)
+
+    @contextmanager
+    def writing(self) -> Iterator[apsw.Connection]:
+        """The writing connection within one transaction, committed at the end and on no error.
+
+        Raises ``CommitFailed`` if the storage failed at the commit itself; any other error means nothing was written.
+        """
+        self.check()
+        with self._writing:
+            self.check()
+            with translated(self.path):
+                db = self._writer = self._writer or self._connect()
+                db.execute("BEGIN IMMEDIATE")
+            try:
+                # Once the lock is held, whoever replaces the file is too late to be noticed only after the commit.
+                self.check()
+                with translated(self.path):
+                    yield db
+            except BaseException:
+                self._roll_back(db)
+                raise
+            self._commit(db)
+
+    def _commit(self, db: apsw.Connection) -> None:
+        seams.failpoint("sqlite.commit.before")
+        try:
+            db.execute("COMMIT")
+        except apsw.Error as error:
+            self._roll_back(db)
+            raise CommitFailed(detail(error)) from error
+        seams.failpoint("sqlite.commit.after")
+
+    def _roll_back(self, db: apsw.Connection) -> None:
+        try:
+            if not db.get_autocommit():
+                db.execute("ROLLBACK")
+        except apsw.Error:
+            # A connection that cannot even roll back is of no more use; the next writer opens another.
+            self._writer = None
+            _close(db)
+
+    def settle(self) -> None:
+        """Make certain what the file holds after a failed commit (S22): what is there stays, and no more comes.
+
+        A commit may have reached the log of the file without being known to be on the disk. Connections are opened
+        anew, a fence is committed over whatever was left, and all is copied into the database itself, synced.
+        Raises an error of ours if that cannot be done now.
+        """
+        with self._writing:
+            self.check()
+            self._drop_connections()
+            with translated(self.path):
+                db = self._writer = self._connect()
+                _raise_fence(db)
+                busy, *_ = next(iter(db.execute("PRAGMA wal_checkpoint(FULL)")))
+            if busy:
+                raise NotExecuted(f"{self.path} is being read, so it cannot be made certain now")
+
+    def reclaim(self) -> None:
+        """Give the pages that nothing uses back to the file system."""
+        with self._writing, translated(self.path):
+            self.check()
+            db = self._writer = self._writer or self._connect()
+            # It frees a page for each row that is asked of it.
+            for _ in db.execute("PRAGMA incremental_vacuum"):
+                pass
+            seams.failpoint("sqlite.reclaim.checkpoint")
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def connect(self) -> apsw.Connection:
+        """A connection of the caller's own, to be closed by it."""
+        self.check()
+        with translated(self.path):
+            return self._connect()
+
+    def check(self) -> None:
+        """Raise ``Closed`` after close or fork, ``DamagedStore`` if the file is not the one that was opened."""
+        if os.getpid() != self._pid:
+            raise Closed(f"{self.path} was opened in the process this one was forked from; open it again in this one")
+        if self._closed:
+            raise Closed(f"{self.path} was closed; open it again to go on")
+        if _identity(self.path) != self._identity:
+            raise DamagedStore(
+                f"{self.path} was deleted, moved or replaced while in use; nothing was written; "
+                "put the file back, or open it anew"
+            )
+
+    def close(self) -> None:
+        """Close every connection; a second call does nothing, and neither does one in a forked child."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        with self._writing:
+            self._closed = True
+            seams.failpoint("sqlite.close")
+            self._drop_connections()
+
+    def _drop_connections(self) -> None:
+        with self._pooling:
+            idle, self._idle = self._idle, []
+        writer, self._writer = self._writer, None
+        for db in (*idle, *([writer] if writer else [])):
+            _close(db)
+
+    def _borrow(self) -> apsw.Connection:
+        with self._pooling:
+            if self._idle:
+                return self._idle.pop()
+        return self._connect()
+
+    def _give_back(self, db: apsw.Connection) -> None:
+        try:
+            if not db.get_autocommit():
+                db.execute("COMMIT")
+        except apsw.Error:
+            _close(db)
+            return
+        with self._pooling:
+            if not self._closed:
+                self._idle.append(db)
+                return
+        _close(db)
+
+    def _connect(self, flags: int = apsw.SQLITE_OPEN_READWRITE) -> apsw.Connection:
+        """A connection that keeps the promise, or ``UnsuitableStore``."""
+        db = apsw.Connection(self.path, flags=flags)
+        try:
+            db.set_busy_timeout(int(self._busy_seconds * 1000))
+            self._configure(db)
+        except BaseException:
+            _close(db)
+            raise
+        return db
+
+    def _configure(self, db: apsw.Connection) -> None:
+        for setting, value in _SETTINGS.items():
+            db.execute(f"PRAGMA {setting} = {value}")
+        promised = {"journal_mode": "wal", "synchronous": 2}
+        for setting, value in promised.items():
+            if (actual := db.pragma(setting)) != value:
+                raise UnsuitableStore(
+                    f"{self.path} cannot keep what it acknowledges: {setting} is {actual} and must be {value}; "
+                    "keep the file on a local disk"
+                )
+
+    def _prepare(self) -> apsw.Connection:
+        """The first connection: to a file that is ours already, or to a new one."""
+        seams.failpoint("sqlite.open")
+        path = Path(self.path)
+        if path.exists() and path.stat().st_size > 0:
+            self._refuse_foreign()
+        db = self._connect(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        try:
+            migrate(db)
+            # A commit that its process did not live to acknowledge may be in the log of the file and not on the disk.
+            # What is read from here on must not vanish (S21), and the sync of this commit covers what came before it.
+            _raise_fence(db)
+        except BaseException:
+            _close(db)
+            raise
+        return db
+
+    def _refuse_foreign(self) -> None:
+        """Raise unless the file is ours and not newer; looks only, and changes nothing."""
+        db = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            # Another program's write-ahead log stays where it is as well.
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            db.set_busy_timeout(int(self._busy_seconds * 1000))
+            if db.readonly("main"):
+                raise UnsuitableStore(f"{self.path} cannot be written; check the permissions of file and folder")
+            application, version = db.pragma("application_id"), db.pragma("user_version")
+            empty = not next(iter(db.execute("SELECT count(*) FROM sqlite_schema")))[0]
+        finally:
+            _close(db)
+        if application != schema.APPLICATION_ID and not (empty and application == 0 and version == 0):
+            raise UnsuitableStore(f"{self.path} is another program's database; name another file")
+        if version > schema.SCHEMA_VERSION:
+            raise UnsuitableStore(
+                f"{self.path} has schema {version}, and this release knows up to {schema.SCHEMA_VERSION}; "
+                "install a newer release of indelible"
+            )
+
+
+_SETTINGS: Final = {
+    "auto_vacuum": "INCREMENTAL",  # before the first table, so that trimming can give pages back
+    "journal_mode": "WAL",
+    "synchronous": "FULL",
+    "fullfsync": "ON",  # where fsync alone does not reach the platter
+    "checkpoint_fullfsync": "ON",
+    "journal_size_limit": 64 * 1024 * 1024,
+    "trusted_schema": "OFF",
+    "cell_size_check": "ON",
+    "temp_store": "MEMORY",
+}
+
+
+def migrate(db: apsw.Connection) -> None:
+    """Take the steps from the file's schema to ours, each whole or not at all."""
+    if db.pragma("user_version") == schema.SCHEMA_VERSION:
+        return
+    for number, step in enumerate(schema.MIGRATIONS, 1):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been quicker.
+            if db.pragma("user_version") < number:
+                db.execute(step)
+                seams.failpoint("sqlite.migrate")
+                db.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {number}")
+            db.execute("COMMIT")
+        finally:
+            if not db.get_autocommit():
+                db.execute("ROLLBACK")
+
+
+def _raise_fence(db: apsw.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.execute(schema.RAISE_FENCE)
+        db.execute("COMMIT")
+    finally:
+        if not db.get_autocommit():
+            db.execute("ROLLBACK")
+
+
+def _close(db: apsw.Connection) -> None:
+    try:
+        db.close()
+    except apsw.Error:
+        # The data is safe in the log of the file; the next one to open it carries on from there.
+        db.close(force=True)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - half the time, and it is asked in every operation
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

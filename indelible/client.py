@@ -1,0 +1,152 @@
+"""The way in: a URL or a profile, and the logs behind it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import re
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar, overload
+
+import attrs
+
+from indelible import codecs
+from indelible.backend import Backend
+from indelible.codecs import Codec
+from indelible.errors import InvalidRequest
+from indelible.limits import Limits
+from indelible.log import Log
+from indelible.profile import Profile
+from indelible.records import LogInfo
+from indelible.secret import MasterKey
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+ENTRY_POINTS: Final = "indelible.backends"
+"""The entry point group in which a distribution names its backend, by URL scheme: a callable from URL to backend."""
+
+_OWN: Final = {
+    "memory": "indelible.backends.memory:open_url",
+    "sqlite": "indelible.backends.sqlite:open_url",
+}
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+
+
+class _Unset:
+    """Stands for an argument that was not given, where None means something."""
+
+
+_UNSET: Final = _Unset()
+
+
+@attrs.frozen(eq=False)
+class Client:
+    """Logs in one place, under one key. Use it as a context manager, or ``close`` it; it may be used from many threads.
+
+    ``backend`` is what it speaks to, sealing included; ``values`` is the codec of values unless a log names its own.
+    """
+
+    backend: Backend
+    values: Codec[Any] = codecs.JSON
+
+    @overload
+    def log(self, name: str) -> Log[str, Any]: ...
+    @overload
+    def log(self, name: str, *, values: Codec[V]) -> Log[str, V]: ...
+    @overload
+    def log(self, name: str, *, keys: Codec[K]) -> Log[K, Any]: ...
+    @overload
+    def log(self, name: str, *, keys: Codec[K], values: Codec[V]) -> Log[K, V]: ...
+    def log(self, name: str, *, keys: Codec[Any] = codecs.STRING, values: Codec[Any] | None = None) -> Log[Any, Any]:
+        """The log of that name: text keys and JSON values, unless other codecs are given. Nothing is asked yet."""
+        return Log(self.backend, name, keys, self.values if values is None else values)
+
+    def logs(self, group: str | None = None) -> Sequence[LogInfo]:
+        """The logs there are under this key, or those of one group, by name (S18)."""
+        return self.backend.logs(group)
+
+    def close(self) -> None:
+        """Let go of the store; whoever still waits gets ``Closed``. A second call does nothing."""
+        self.backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        self.close()
+        return False
+
+
+def connect(
+    target: str | os.PathLike[str] | Profile,
+    *,
+    master_key: MasterKey | bytes | str | _Unset | None = _UNSET,
+    scheme: int | None = None,
+    limits: Limits | None = None,
+) -> Client:
+    """Open the logs at ``target``: a profile, a profile's file, or a URL with a key.
+
+    URLs are ``memory:``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, and whatever other distributions bring.
+    A URL needs ``master_key``: 32 random bytes, their Base64, or None to store everything readable; only ``memory:``
+    does without. ``scheme`` is 2 unless a profile says otherwise; 1 reads and writes what the client before this one
+    wrote. ``limits`` are the store's.
+    Raises ``InvalidRequest``, or ``UnsuitableStore`` for a store that cannot keep the contract.
+    """
+    if isinstance(target, Profile):
+        if not isinstance(master_key, _Unset) or scheme is not None:
+            raise InvalidRequest("a profile carries its own master key and scheme; leave master_key and scheme out")
+        return _client(target.endpoint_url, limits, target.master_key, target.scheme)
+    if not isinstance(target, str | os.PathLike) or not isinstance(target := os.fspath(target), str):
+        raise InvalidRequest("connect takes a profile, the path of its file, or a URL")
+    if not (match := _SCHEME.match(target)):
+        return connect(Profile.load(target), master_key=master_key, scheme=scheme, limits=limits)
+    if isinstance(master_key, _Unset):
+        if match[1].lower() != "memory":
+            raise InvalidRequest("pass master_key=..., or master_key=None to store everything unsealed")
+        master_key = None
+    return _client(target, limits, _master_key(master_key), 2 if scheme is None else scheme)
+
+
+def _client(url: str, limits: Limits | None, key: MasterKey | None, scheme: int) -> Client:
+    if key is None:
+        return Client(open_backend(url, limits))
+    # Only who seals pays for loading the encryption library.
+    from indelible.backends.encrypted import EncryptedBackend  # noqa: PLC0415
+    from indelible.cipher import SecretBoxCipher  # noqa: PLC0415
+
+    cipher = SecretBoxCipher(key, scheme=scheme)
+    values = codecs.JSON_ASCII if scheme == 1 else codecs.JSON
+    return Client(EncryptedBackend(open_backend(url, limits), cipher), values)
+
+
+def _master_key(value: MasterKey | bytes | str | None) -> MasterKey | None:
+    if value is None or isinstance(value, MasterKey):
+        return value
+    return MasterKey.from_base64(value) if isinstance(value, str) else MasterKey(value)
+
+
+def open_backend(url: str, limits: Limits | None = None) -> Backend:
+    """The storing backend that a URL names, by its scheme.
+
+    Raises ``InvalidRequest`` for a scheme that nothing installed provides.
+    """
+    match = _SCHEME.match(url)
+    scheme = match[1].lower() if match else ""
+    factory: Callable[..., Backend]
+    if scheme in _OWN:
+        module, _, name = _OWN[scheme].partition(":")
+        factory = getattr(importlib.import_module(module), name)
+    else:
+        found = importlib.metadata.entry_points(group=ENTRY_POINTS)
+        if scheme not in found.names:
+            known = ", ".join(f"{name}:" for name in sorted({*_OWN, *found.names}))
+            raise InvalidRequest(
+                f"no backend is installed for {scheme + ':' if scheme else 'this URL'}; there are {known}"
+            )
+        factory = found[scheme].load()
+    return factory(url) if limits is None else factory(url, limits=limits)
