@@ -17,6 +17,13 @@ def version(value: object, what: str) -> int:
     return value
 
 
+def attempt(value: object) -> int:
+    """How often a transaction was sent, this time included: 1 or more (S16)."""
+    if (count := version(value, "attempt")) < 1:
+        raise InvalidRequest("attempt counts from 1: the first time a transaction is sent")
+    return count
+
+
 def text(value: object, what: str) -> str:
     """A text that UTF-8 can carry."""
     if not isinstance(value, str):

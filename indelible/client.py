@@ -101,15 +101,16 @@ def connect(
         if not isinstance(master_key, _Unset) or scheme is not None:
             raise InvalidRequest("a profile carries its own master key and scheme; leave master_key and scheme out")
         return _client(target.endpoint_url, limits, target.master_key, target.scheme)
-    if not isinstance(target, str | os.PathLike) or not isinstance(target := os.fspath(target), str):
+    place = os.fspath(target) if isinstance(target, str | os.PathLike) else target
+    if not isinstance(place, str):
         raise InvalidRequest("connect takes a profile, the path of its file, or a URL")
-    if not (match := _SCHEME.match(target)):
-        return connect(Profile.load(target), master_key=master_key, scheme=scheme, limits=limits)
+    if not (match := _SCHEME.match(place)):
+        return connect(Profile.load(place), master_key=master_key, scheme=scheme, limits=limits)
     if isinstance(master_key, _Unset):
         if match[1].lower() != "memory":
             raise InvalidRequest("pass master_key=..., or master_key=None to store everything unsealed")
         master_key = None
-    return _client(target, limits, _master_key(master_key), 2 if scheme is None else scheme)
+    return _client(place, limits, _master_key(master_key), 2 if scheme is None else scheme)
 
 
 def _client(url: str, limits: Limits | None, key: MasterKey | None, scheme: int) -> Client:

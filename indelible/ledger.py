@@ -38,7 +38,7 @@ class Ledger:
 
     def update(self, transaction: Transaction[bytes, bytes], attempt: int, at: dt.datetime) -> Committed:
         """See ``Backend.update``."""
-        checks.version(attempt, "attempt")
+        checks.attempt(attempt)
         fingerprint = receipts.fingerprint(transaction)
         if (receipt := self.receipts.get(transaction.id)) is not None:
             return receipt.answer(self.name, fingerprint)

@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 
@@ -105,7 +106,7 @@ class Profile:
             raise InvalidRequest(f"{path}: {error}") from None
         url = profile.endpoint_url
         if url.startswith(_SQLITE_RELATIVE) and not url.startswith(_SQLITE_RELATIVE + "/"):
-            folder = path.resolve().parent
+            folder = quote(os.fsencode(path.resolve().parent))
             url = f"{_SQLITE_RELATIVE}{folder}/{url.removeprefix(_SQLITE_RELATIVE)}"
         return attrs.evolve(profile, endpoint_url=url)
 

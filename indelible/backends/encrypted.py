@@ -29,16 +29,14 @@ class EncryptedBackend:
         self._inner = inner
         self._cipher = cipher
         # Deriving a log's keys costs more than sealing an entry; a program works on few logs at a time.
-        self._derived = functools.lru_cache(maxsize=1024)(self._derive)
+        # Of the cipher alone: through a method of its own, this object would hold itself, and the store stay open.
+        self._derived = functools.lru_cache(maxsize=1024)(functools.partial(_derive, cipher))
 
     def __repr__(self) -> str:
         return f"EncryptedBackend({self._inner!r}, {self._cipher!r})"
 
     def _sealing(self, log: str) -> tuple[str, _Sealing]:
         return self._derived(checks.name(log, "a log's name"))
-
-    def _derive(self, log: str) -> tuple[str, _Sealing]:
-        return self._cipher.seal_name(log), _Sealing(log, self._cipher.log(log))
 
     def create(self, log: str, group: str | None = None) -> None:
         """See ``Backend.create``."""
@@ -102,6 +100,10 @@ class EncryptedBackend:
     def close(self) -> None:
         """See ``Backend.close``."""
         self._inner.close()
+
+
+def _derive(cipher: Cipher, log: str) -> tuple[str, _Sealing]:
+    return cipher.seal_name(log), _Sealing(log, cipher.log(log))
 
 
 @attrs.frozen(repr=False)

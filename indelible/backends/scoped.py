@@ -21,7 +21,8 @@ SEPARATOR = "/"
 class ScopedBackend:
     """Any backend, seen by one tenant: its logs stand under ``scope/``, and no other log can be named (S20).
 
-    A scope holds no slash, so that no scope lies within another. Closing a scope leaves the backend it shares open.
+    A scope holds no slash, so that no scope lies within another. Closing a scope closes the backend: where tenants
+    share one, whoever opened it closes it.
     """
 
     def __init__(self, inner: Backend, scope: str) -> None:
@@ -81,3 +82,4 @@ class ScopedBackend:
 
     def close(self) -> None:
         """See ``Backend.close``."""
+        self._inner.close()

@@ -186,6 +186,10 @@ class DatabaseFile:
         return db
 
     def _configure(self, db: apsw.Connection) -> None:
+        if not db.pragma("page_count"):
+            # Before the first page, so that trimming can give pages back. Later it would be one more write, for which
+            # every reader had to wait.
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         for setting, value in _SETTINGS.items():
             db.execute(f"PRAGMA {setting} = {value}")
         promised = {"journal_mode": "wal", "synchronous": 2}
@@ -215,10 +219,14 @@ class DatabaseFile:
 
     def _refuse_foreign(self) -> None:
         """Raise unless the file is ours and not newer; looks only, and changes nothing."""
+        # SQLite itself would take a file of one byte for an empty one. The file must not be opened past SQLite: closing
+        # it again would let go of every lock that this process holds on it.
+        if Path(self.path).stat().st_size < _SMALLEST:
+            raise UnsuitableStore(f"{self.path} is not a database of ours; name another file")
         db = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            # Another program's write-ahead log stays where it is as well.
-            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            # A write-ahead log that is there stays as it is: it may be another program's.
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(Path(f"{self.path}-wal").exists()))
             db.set_busy_timeout(int(self._busy_seconds * 1000))
             if db.readonly("main"):
                 raise UnsuitableStore(f"{self.path} cannot be written; check the permissions of file and folder")
@@ -235,8 +243,10 @@ class DatabaseFile:
             )
 
 
+_SMALLEST: Final = 512
+"""Bytes of a database that has anything in it: one page of the least size."""
+
 _SETTINGS: Final = {
-    "auto_vacuum": "INCREMENTAL",  # before the first table, so that trimming can give pages back
     "journal_mode": "WAL",
     "synchronous": "FULL",
     "fullfsync": "ON",  # where fsync alone does not reach the platter

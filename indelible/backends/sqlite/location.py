@@ -36,16 +36,18 @@ def refuse(path: Path) -> None:
     """Raise unless a database may stand at ``path``: ``UnsuitableStore``, or ``InvalidRequest`` for no place at all."""
     checks.text(str(path), "a path")
     try:
-        is_folder, has_folder = path.is_dir(), path.parent.is_dir()
+        is_other, has_folder = path.exists() and not path.is_file(), path.parent.is_dir()
         path.resolve()
     except (OSError, RuntimeError, ValueError):  # no permission, too long a name, a loop of links, a zero in it
         raise InvalidRequest(f"{str(path)!r} cannot be looked at; name a file in a folder of yours") from None
-    if is_folder:
-        raise InvalidRequest(f"{path} is a folder; name a file")
+    if is_other:
+        raise InvalidRequest(f"{path} is a folder or another thing that is no file; name a file")
     if not has_folder:
         raise InvalidRequest(f"the folder {path.parent} does not exist; make it first")
     if not os.access(path.parent, os.W_OK):
         raise UnsuitableStore(f"the folder {path.parent} cannot be written, and the store's log must stand beside it")
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        raise UnsuitableStore(f"{path} cannot be read and written; check its permissions")
     if (kind := file_system(path)) in _NETWORK:
         raise UnsuitableStore(
             f"{path} is on a network file system ({kind}), where locks do not hold; keep the file on a local disk"

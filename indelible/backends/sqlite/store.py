@@ -43,8 +43,8 @@ class SQLiteBackend:
     ) -> None:
         self._limits = limits or Limits()
         # Resolved now: the same file, whatever the working directory becomes.
-        self._file = DatabaseFile(str(Path(path).absolute()), checks.seconds(busy_seconds, "busy_seconds"))
-        self._waiters = Waiters(lambda: Watch(self._file.connect(), self._file.check))
+        self._file = file = DatabaseFile(str(Path(path).absolute()), checks.seconds(busy_seconds, "busy_seconds"))
+        self._waiters = Waiters(lambda: Watch(file.connect(), file.check))
 
     def __repr__(self) -> str:
         return f"SQLiteBackend({self._file.path!r})"
@@ -68,7 +68,7 @@ class SQLiteBackend:
         """See ``Backend.update``."""
         self._limits.check_name(log)
         self._limits.check(transaction)
-        checks.version(attempt, "attempt")
+        checks.attempt(attempt)
         fingerprint = receipts.fingerprint(transaction)
         try:
             with self._file.writing() as db:

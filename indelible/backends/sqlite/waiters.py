@@ -51,7 +51,7 @@ class Watch:
     def changed(self) -> bool:
         """Whether another connection may have committed since this was last asked; true the first time."""
         self._check()
-        before, self._seen = self._seen, self._db.execute("PRAGMA data_version").fetchone()[0]
+        before, self._seen = self._seen, self._db.pragma("data_version")
         return before != self._seen
 
     def head(self, log: str) -> int:
