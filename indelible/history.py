@@ -5,6 +5,7 @@ A store keeps one ``Span`` an entry: when it was added and when it ended. Everyt
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
@@ -34,12 +35,8 @@ class Span:
         return self.added[0] <= version and (self.ended is None or self.ended[0] > version)
 
 
-@attrs.frozen
-class Step:
-    """A change and the position at which it stands in a diff (S9)."""
-
-    position: Position
-    change: Change[bytes, bytes]
+Step: TypeAlias = tuple[Position, Change[bytes, bytes]]
+"""A change and the position at which it stands in a diff (S9)."""
 
 
 @attrs.frozen
@@ -50,26 +47,25 @@ class Range:
     high: int
     backward: bool
 
-    def added(self, span: Span) -> Step:
-        """The step of a span that begins in the range and outlives it."""
-        kind = Removed if self.backward else Added
-        return Step(span.added, kind(span.key, span.value, span.added[0]))
+    @property
+    def begins(self) -> type[Added[bytes, bytes] | Removed[bytes, bytes]]:
+        """What a span is to the diff that begins in the range and outlives it; it stands where it was added."""
+        return Removed if self.backward else Added
 
-    def removed(self, span: Span) -> Step:
-        """The step of a span that was alive at the lower version and ends in the range."""
-        assert span.ended is not None
-        kind = Added if self.backward else Removed
-        return Step(span.ended, kind(span.key, span.value, span.added[0]))
+    @property
+    def ends(self) -> type[Added[bytes, bytes] | Removed[bytes, bytes]]:
+        """What a span is to the diff that was alive at the lower version and ends in the range; it stands there."""
+        return Added if self.backward else Removed
 
     def steps(self, spans: Iterable[Span]) -> list[Step]:
         """The net difference, in no order (S8): what is the same entry at both ends, or came and went, is left out."""
-        steps = []
+        steps: list[Step] = []
         for span in spans:
             before, after = span.alive_at(self.low), span.alive_at(self.high)
             if after and not before:
-                steps.append(self.added(span))
-            elif before and not after:
-                steps.append(self.removed(span))
+                steps.append((span.added, self.begins(span.key, span.value, span.added[0])))
+            elif before and not after and span.ended is not None:
+                steps.append((span.ended, self.ends(span.key, span.value, span.added[0])))
         return steps
 
 
@@ -91,14 +87,10 @@ def resolve(log: str, request: DiffRequest, head: int, oldest: int) -> Range:
 
 def rank(step: Step, order: Order, backward: bool) -> tuple[Place, bool]:
     """What a diff is sorted by (S9, S10): place, and at one place the removal first."""
-    return _place(step, order, backward), isinstance(step.change, Added)
-
-
-def _place(step: Step, order: Order, backward: bool) -> Place:
+    (version, command), change = step
     if order == "key":
-        return step.change.key
-    version, command = step.position
-    return (-version, -command) if backward else (version, command)
+        return change.key, isinstance(change, Added)
+    return ((-version, -command) if backward else (version, command)), isinstance(change, Added)
 
 
 def start(cursor: Cursor | None, backward: bool) -> tuple[Place, bool] | None:
@@ -117,21 +109,19 @@ def cut(steps: Iterable[Step], request: DiffRequest, span: Range) -> Page:
     versions = (span.high, span.low) if span.backward else (span.low, span.high)
     if request.limit == 0:
         return Page(*versions, (), None)
-    changes: list[Change[bytes, bytes]] = []
-    last: Step | None = None
-    for step in steps:
-        if len(changes) == request.limit:
-            return Page(*versions, tuple(changes), _cursor(step, last, request.order))
-        changes.append(step.change)
-        last = step
-    return Page(*versions, tuple(changes), None)
+    whole = list(itertools.islice(steps, min(request.limit, 2**62) + 1))
+    following = None
+    if len(whole) > request.limit:
+        following = _cursor(whole.pop(), whole[-1], request.order)
+    return Page(*versions, tuple([change for _, change in whole]), following)
 
 
-def _cursor(step: Step, last: Step | None, order: Order) -> Cursor:
+def _cursor(step: Step, last: Step, order: Order) -> Cursor:
     """The cursor at ``step``, when ``last`` ended the page before it."""
+    (position, change), (position_before, change_before) = step, last
     if order == "key":
-        return AtKey(step.change.key, last is not None and last.change.key == step.change.key)
-    return AtCommand(*step.position, last is not None and last.position == step.position)
+        return AtKey(change.key, change_before.key == change.key)
+    return AtCommand(*position, position_before == position)
 
 
 def page(spans: Iterable[Span], request: DiffRequest, span: Range) -> Page:

@@ -13,7 +13,7 @@ from indelible.codecs import Codec
 from indelible.commands import Command, Transaction
 from indelible.errors import InvalidRequest, OutcomeUnknown
 from indelible.history import resolve
-from indelible.pages import DEFAULT_LIMIT, AtKey, DiffRequest, Order, Page
+from indelible.pages import DEFAULT_LIMIT, AtKey, DiffRequest, Order, Page, walk
 from indelible.records import Committed, LogInfo, VersionInfo
 from indelible.snapshot import Snapshot
 from indelible.version_diff import VersionDiff
@@ -111,8 +111,10 @@ class Log(Generic[K, V]):
                 from_version = diff.to_version
 
     def __iter__(self) -> Iterator[Entry[K, V]]:
-        for change in self.diff():
-            yield Entry(change.key, change.value, change.version)
+        request = DiffRequest()
+        decode_key, decode_value = self._keys.decode, self._values.decode
+        for change in walk(request, self._read(request), self._read):
+            yield Entry(decode_key(change.key), decode_value(change.value), change.version)
 
     @overload
     def get(self, key: K, default: None = None, *, at: int | None = None) -> V | None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
 import attrs
@@ -97,3 +98,13 @@ class Page:
     to_version: int
     changes: tuple[Change[bytes, bytes], ...]
     next: Cursor | None
+
+
+def walk(request: DiffRequest, first: Page, read: Callable[[DiffRequest], Page]) -> Iterator[Change[bytes, bytes]]:
+    """All changes of the diff whose first page was ``first``, read page by page as they are needed (S12)."""
+    page = first
+    while True:
+        yield from page.changes
+        if page.next is None:
+            return
+        page = read(attrs.evolve(request, to_version=first.to_version, wait_seconds=0.0, cursor=page.next))

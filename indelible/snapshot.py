@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from indelible.changes import Change, Entry
+from indelible.changes import Entry
 from indelible.codecs import Codec
-from indelible.pages import DiffRequest, Page
+from indelible.pages import DiffRequest, Page, walk
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -23,16 +23,12 @@ class Snapshot(Mapping[K, V]):
     def __init__(
         self, version: int | None, read: Callable[[DiffRequest], Page], keys: Codec[K], values: Codec[V]
     ) -> None:
-        page = read(DiffRequest(0, version))
-        self._version = page.to_version
+        request = DiffRequest(0, version)
+        first = read(request)
+        self._version = first.to_version
         self._keys = keys
         self._values = values
-        self._entries: dict[bytes, Change[bytes, bytes]] = {}
-        while True:
-            self._entries.update((change.key, change) for change in page.changes)
-            if page.next is None:
-                return
-            page = read(DiffRequest(0, self._version, cursor=page.next))
+        self._entries = {change.key: change for change in walk(request, first, read)}
 
     @property
     def version(self) -> int:

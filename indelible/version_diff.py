@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-import attrs
-
 from indelible.changes import Change
-from indelible.pages import DiffRequest, Page
+from indelible.pages import DiffRequest, Page, walk
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -27,8 +25,8 @@ class VersionDiff(Generic[K, V]):
         read: Callable[[DiffRequest], Page],
         decode: Callable[[Change[bytes, bytes]], Change[K, V]],
     ) -> None:
+        self._request = request
         self._first = read(request)
-        self._request = attrs.evolve(request, to_version=self._first.to_version, wait_seconds=0.0)
         self._read = read
         self._decode = decode
 
@@ -43,13 +41,7 @@ class VersionDiff(Generic[K, V]):
         return self._first.to_version
 
     def __iter__(self) -> Iterator[Change[K, V]]:
-        page = self._first
-        while True:
-            for change in page.changes:
-                yield self._decode(change)
-            if page.next is None:
-                return
-            page = self._read(attrs.evolve(self._request, cursor=page.next))
+        return map(self._decode, walk(self._request, self._first, self._read))
 
     def __bool__(self) -> bool:
         return bool(self._first.changes)

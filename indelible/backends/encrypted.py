@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import attrs
 
@@ -57,7 +58,7 @@ class EncryptedBackend:
             if request.cursor is not None:
                 request = attrs.evolve(request, cursor=sealing.seal_cursor(request.cursor))
             page = self._inner.diff(sealed, request)
-            changes = tuple([sealing.open(change) for change in page.changes])
+            changes = sealing.open(page.changes)
             following = None if page.next is None else sealing.open_cursor(page.next)
         return Page(page.from_version, page.to_version, changes, following)
 
@@ -124,27 +125,29 @@ class _Sealing:
         return attrs.evolve(cursor, key=self.seal_key(cursor.key)) if isinstance(cursor, AtKey) else cursor
 
     def open_cursor(self, cursor: Cursor) -> Cursor:
-        return attrs.evolve(cursor, key=self._open_key(cursor.key)) if isinstance(cursor, AtKey) else cursor
+        if not isinstance(cursor, AtKey):
+            return cursor
+        with self._naming_log():
+            return attrs.evolve(cursor, key=self.cipher.open_key(cursor.key))
 
-    def open(self, change: Change[bytes, bytes]) -> Change[bytes, bytes]:
-        return type(change)(self._open_key(change.key), self._open_value(change.key, change.value), change.version)
+    def open(self, changes: Iterable[Change[bytes, bytes]]) -> tuple[Change[bytes, bytes], ...]:
+        open_key, open_value = self.cipher.open_key, self.cipher.open_value
+        with self._naming_log():
+            return tuple([type(c)(open_key(c.key), open_value(c.key, c.value), c.version) for c in changes])
 
     def open_entry(self, entry: Entry[bytes, bytes] | None) -> Entry[bytes, bytes] | None:
         if entry is None:
             return None
-        return Entry(self._open_key(entry.key), self._open_value(entry.key, entry.value), entry.version)
+        with self._naming_log():
+            key, value = self.cipher.open_key(entry.key), self.cipher.open_value(entry.key, entry.value)
+        return Entry(key, value, entry.version)
 
-    def _open_key(self, sealed: bytes) -> bytes:
+    @contextmanager
+    def _naming_log(self) -> Iterator[None]:
         try:
-            return self.cipher.open_key(sealed)
+            yield
         except IntegrityError as error:
-            raise IntegrityError(f"a key of log {self.log!r}: {error}") from None
-
-    def _open_value(self, sealed_key: bytes, sealed: bytes) -> bytes:
-        try:
-            return self.cipher.open_value(sealed_key, sealed)
-        except IntegrityError as error:
-            raise IntegrityError(f"a value of log {self.log!r}: {error}") from None
+            raise IntegrityError(f"an entry of log {self.log!r}: {error}") from None
 
 
 def _bytes(value: object) -> bytes:

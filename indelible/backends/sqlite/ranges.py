@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import functools
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import apsw
 import attrs
 
 from indelible import history
-from indelible.history import Range, Span, Step
+from indelible.changes import Added, Removed
+from indelible.history import Place, Range, Step
 from indelible.pages import AtCommand, AtKey, DiffRequest, Page
 
 
@@ -65,10 +66,9 @@ def _statement(scan: _Scan, cursor: str, walk: str, backward: bool) -> str:
         "AtKey": f"AND {'+' if walk == 'sort' else ''}key >= ?7",
     }
     order = f"{scan.version} {direction}, {scan.command} {direction}" if walk == "position" else "key"
-    ended = ", ended_version, ended_command" if scan.table == "ended" else ""
     index = scan.key_index if walk == "key" else scan.range_index
     return (
-        f"SELECT key, value, version, command{ended} FROM {scan.table} {index} "
+        f"SELECT key, value, version, {scan.version}, {scan.command} FROM {scan.table} {index} "
         f"WHERE log = ?1 AND {scan.version} > ?5 AND {scan.version} <= ?6 {scan.where} {start[cursor]} "
         f"ORDER BY {order} LIMIT ?4"
     )
@@ -100,20 +100,19 @@ def read_page(db: apsw.Connection, log: int, head: int, request: DiffRequest, sp
     walk = "position" if request.order == "command" else by_key
     bindings = _bindings(log, request, span)
 
-    def rank(step: Step) -> Any:
+    def rank(step: Step) -> tuple[Place, bool]:
         return history.rank(step, request.order, backward)
 
-    def steps(scan: _Scan, step: Callable[[Span], Step]) -> Iterator[Step]:
-        for key, value, version, command, *ended in db.execute(
-            _statement(scan, "" if cursor is None else type(cursor).__name__, walk, backward), bindings
-        ):
-            found = step(Span(key, value, (version, command), (ended[0], ended[1]) if ended else None))
-            if first is None or rank(found) >= first:
-                yield found
+    def steps(scan: _Scan, kind: type[Added[bytes, bytes] | Removed[bytes, bytes]]) -> Iterator[Step]:
+        statement = _statement(scan, "" if cursor is None else type(cursor).__name__, walk, backward)
+        for key, value, added, version, command in db.execute(statement, bindings):
+            yield (version, command), kind(key, value, added)
 
-    scans = [steps(_LIVE, span.added)]
+    scans = [steps(_LIVE, span.begins)]
     if span.high < head:
-        scans.append(steps(_OUTLIVED, span.added))
+        scans.append(steps(_OUTLIVED, span.begins))
     if span.low > 0:
-        scans.append(steps(_REMOVED, span.removed))
+        scans.append(steps(_REMOVED, span.ends))
+    if first is not None:
+        scans = [(step for step in found if rank(step) >= first) for found in scans]
     return history.cut(scans[0] if len(scans) == 1 else heapq.merge(*scans, key=rank), request, span)
