@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 from indelible.errors import InvalidRequest
@@ -43,7 +44,7 @@ def name(value: object, what: str) -> str:
 
 
 def seconds(value: Any, what: str) -> float:
-    """A duration: finite and not negative."""
+    """A duration: finite, not negative, and never longer than a thread can wait (some 292 years)."""
     if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
         raise InvalidRequest(f"{what} must be a finite number of seconds, 0 or more")
-    return float(value)
+    return min(float(value), threading.TIMEOUT_MAX)

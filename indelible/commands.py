@@ -73,7 +73,7 @@ def new_id() -> bytes:
     return seams.entropy(16)
 
 
-def _commands(value: Iterable[Any]) -> tuple[Any, ...]:
+def _commands(value: Iterable[Command[K, V]]) -> tuple[Command[K, V], ...]:
     try:
         commands = tuple(value)
     except TypeError:

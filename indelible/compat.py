@@ -178,8 +178,8 @@ class Log:
         self.key_mode = key_mode
         self.value_mode = value_mode
         self.encrypt = encrypt
-        self.encoded_name = _name(name, name_mode)
-        self.remote_name = self.encoded_name
+        self.encoded_name: str = _name(name, name_mode)
+        self.remote_name: str = self.encoded_name
         self._keys = _MODES[key_mode]
         self._values = _MODES[value_mode]
         self._backend = _backend(profile["endpoint_url"])

@@ -50,6 +50,10 @@ class AtKey:
 Cursor: TypeAlias = AtCommand | AtKey
 
 
+def _seconds(value: float) -> float:
+    return checks.seconds(value, "wait_seconds")
+
+
 def _flag(value: object) -> None:
     if type(value) is not bool:
         raise InvalidRequest("a cursor's removal_seen must be True or False")
@@ -67,7 +71,7 @@ class DiffRequest:
 
     from_version: int = 0
     to_version: int | None = None
-    wait_seconds: float = attrs.field(default=0.0, kw_only=True)
+    wait_seconds: float = attrs.field(default=0.0, kw_only=True, converter=_seconds)
     order: Order = attrs.field(default="command", kw_only=True)
     limit: int = attrs.field(default=DEFAULT_LIMIT, kw_only=True)
     cursor: Cursor | None = attrs.field(default=None, kw_only=True)
@@ -76,7 +80,6 @@ class DiffRequest:
         checks.version(self.from_version, "from_version")
         if self.to_version is not None:
             checks.version(self.to_version, "to_version")
-        checks.seconds(self.wait_seconds, "wait_seconds")
         checks.version(self.limit, "limit")
         if self.order not in ("command", "key"):
             raise InvalidRequest("order must be 'command' or 'key'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from typing import NoReturn, SupportsIndex
+from typing import ClassVar, NoReturn, SupportsIndex
 
 from indelible import seams
 from indelible.errors import InvalidRequest
@@ -44,7 +44,7 @@ class Secret(Guarded):
     """
 
     __slots__ = ("_value",)
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __init__(self, value: bytes) -> None:
         if not isinstance(value, bytes):

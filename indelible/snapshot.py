@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from indelible.changes import Entry
 from indelible.codecs import Codec
+from indelible.errors import InvalidRequest
 from indelible.pages import DiffRequest, Page, walk
 
 K = TypeVar("K")
@@ -46,7 +47,10 @@ class Snapshot(Mapping[K, V]):
         return self.entry(key).value
 
     def __contains__(self, key: Any) -> bool:
-        return self._keys.encode(key) in self._entries
+        try:
+            return self._keys.encode(key) in self._entries
+        except InvalidRequest:
+            return False
 
     def __iter__(self) -> Iterator[K]:
         return (self._keys.decode(key) for key in self._entries)

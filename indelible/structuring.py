@@ -255,7 +255,7 @@ class Shape:
     """
 
     def __init__(self, kind: Any, tags: Mapping[str, Any]) -> None:
-        self.name = _name(kind)
+        self.name: str = _name(kind)
         if not all(isinstance(tag, str) and tag for tag in tags) or len(set(tags.values())) < len(tags):
             raise InvalidRequest("tags are non-empty texts, each for another class")
         self._kind = kind

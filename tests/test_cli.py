@@ -136,7 +136,7 @@ def test_put_kinds_and_expectations(notes):
     notes.ok("put", "notes", "new", "9", "--insert")
     assert "nothing" in notes.fails(exits.REJECTED, "put", "notes", "newer", "9", "--update")
     notes.ok("put", "notes", "new", "10", "--update")
-    assert "expected version 5, found 6" in notes.fails(exits.REJECTED, "put", "notes", "a", "9", "--expect", "5")
+    assert "is at version 6, not 5" in notes.fails(exits.REJECTED, "put", "notes", "a", "9", "--expect", "5")
     notes.ok("put", "notes", "a", "9", "--expect", "6")
 
 
@@ -163,7 +163,7 @@ def test_rm_is_one_transaction(notes):
 def test_rm_expects(notes):
     """``rm --expect`` of another version is rejected, above the head too; of the head it removes."""
     for version in (3, 99):
-        assert f"expected version {version}, found 4" in notes.fails(4, "rm", "notes", "a", "--expect", version)
+        assert f"is at version 4, not {version}" in notes.fails(4, "rm", "notes", "a", "--expect", version)
     notes.ok("rm", "notes", "a", "--expect", "4")
 
 

@@ -88,6 +88,13 @@ def test_s03_the_first_rejected_command_is_named():
     assert told == Rejection(UnexpectedValue.code, 1, "Insert", 3)
 
 
+@pytest.mark.parametrize("first", [ExpectVersion(3), Upsert(K, b"v"), Insert(K, b"v"), Remove(b"absent", b"v")])
+def test_s02_what_did_nothing_does_not_end_the_transaction(first):
+    """S2: after a command that passed and changed nothing, the next is judged like any other."""
+    assert judge(3, {K: b"v"}, first, Insert(b"a", b"1")) == Decision(4, (Effect(b"a", None, b"1", 1),))
+    assert judge(3, {K: b"v"}, first, Update(b"a", b"1")) == Rejection(NonexistentValue.code, 1, "Update", 3)
+
+
 def test_s04_positions_are_those_of_the_last_command_that_changed_the_key():
     """S4: a later command that finds its work done does not move an effect; effects come in order of position."""
     told = judge(

@@ -59,9 +59,7 @@ def subjects(tmp_path):
 
 def brief(share):
     """Files are slow: a share of what the profile asks for."""
-    return settings(
-        max_examples=max(5, settings().max_examples // share), suppress_health_check=[HealthCheck.too_slow]
-    )
+    return settings(max_examples=max(5, settings().max_examples // share), suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize("name", subjects(None))

@@ -58,8 +58,7 @@ class MemoryBackend:
             ledger = self._ledger(log)
             if request.waits_at(ledger.head):
                 self._changed[log].wait_for(
-                    lambda: self._closed or ledger.head > request.from_version,
-                    min(request.wait_seconds, threading.TIMEOUT_MAX),
+                    lambda: self._closed or ledger.head > request.from_version, request.wait_seconds
                 )
                 self._check_open()
             return ledger.diff(request)

@@ -22,7 +22,7 @@ def _version() -> str:
     return importlib.metadata.version("indelible")
 
 
-app = App(
+app: App = App(
     name="indelible",
     help="Logs that are versioned, immutable, strongly consistent, reactive and end-to-end encrypted.",
     version=_version,

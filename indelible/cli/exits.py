@@ -22,10 +22,13 @@ from indelible.errors import (
     IndelibleError,
     IntegrityError,
     InvalidRequest,
+    NonexistentValue,
     NotExecuted,
     NotFound,
     OutcomeUnknown,
     Rejected,
+    UnexpectedValue,
+    UnexpectedVersion,
 )
 
 OK: Final = 0
@@ -64,8 +67,14 @@ def code_of(error: IndelibleError) -> int:
 
 def message_of(error: IndelibleError) -> str:
     """What to tell somebody at a terminal about an error of the package."""
+    # The errors' own texts speak to a program, which still has the transaction.
+    if isinstance(error, UnexpectedVersion):
+        return f"log {error.log!r} is at version {error.actual}, not {error.expected}; nothing was changed"
+    if isinstance(error, UnexpectedValue):
+        return f"a key of log {error.log!r} holds another value; nothing was changed; leave out --insert to replace it"
+    if isinstance(error, NonexistentValue):
+        return f"a key of log {error.log!r} holds nothing; nothing was changed; leave out --update to add it"
     if isinstance(error, OutcomeUnknown):
-        # The error's own text speaks to a program, which still has the transaction.
         return (
             f"it is unknown whether this changed log {error.log!r} ({error.reason}); an import may simply be run "
             "again, before anything else look at 'indelible versions'"

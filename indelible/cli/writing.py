@@ -44,8 +44,9 @@ def init(
     one(
         common.output,
         {"profile": path, "endpoint_url": url},
-        f"{visible(path)} is your profile, with a new key in it. Keep a copy in a safe place, out of version control:\n"
-        "what is written under this key cannot be read without it.\n\n"
+        f"{visible(path)} is your profile, with a new key in it.\n"
+        "Keep a copy in a safe place, out of version control: what is\n"
+        "written under this key cannot be read without it.\n\n"
         "Next:\n"
         f"  indelible create notes{visible(option)}\n"
         f"  indelible put notes hello '\"world\"'{visible(option)}\n"
@@ -174,7 +175,7 @@ def trim(
     """Forget a log's history below a version, for good; what it holds stays."""
     with common.connect() as client:
         head = client.log(log).version
-        if not yes and head >= before:
+        if not yes and 1 < before <= head:
             _confirm(f"Forget for good how log {visible(log)} came to version {before}?")
         client.log(log).trim(before)
         info = client.log(log).describe()

@@ -21,11 +21,11 @@ from indelible.errors import IndelibleError, InvalidRequest, LogExists, NotExecu
 from indelible.history import Span
 from indelible.limits import Limits
 from indelible.pages import DiffRequest, Page
-from indelible.receipts import Receipt
 from indelible.records import Committed, LogInfo, VersionInfo
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
+_LONGEST_BUSY = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 
 
 class SQLiteBackend:
@@ -43,7 +43,9 @@ class SQLiteBackend:
     ) -> None:
         self._limits = limits or Limits()
         # Resolved now: the same file, whatever the working directory becomes.
-        self._file = file = DatabaseFile(str(Path(path).absolute()), checks.seconds(busy_seconds, "busy_seconds"))
+        self._file = file = DatabaseFile(
+            str(Path(path).absolute()), min(checks.seconds(busy_seconds, "busy_seconds"), _LONGEST_BUSY)
+        )
         self._waiters = Waiters(lambda: Watch(file.connect(), file.check))
 
     def __repr__(self) -> str:
@@ -76,8 +78,7 @@ class SQLiteBackend:
                 kept = rows.receipt(db, it.id, transaction.id)
                 outcome = kept.outcome if kept else rows.apply(db, it, transaction, fingerprint, attempt)
         except CommitFailed as failure:
-            kept = self._find_out(log, transaction, attempt, failure)
-            outcome = kept.outcome
+            kept, outcome = None, self._find_out(log, transaction, attempt, failure)
         if kept is not None:
             return kept.answer(log, fingerprint)
         if isinstance(outcome, engine.Rejection):
@@ -88,8 +89,8 @@ class SQLiteBackend:
 
     def _find_out(
         self, log: str, transaction: Transaction[bytes, bytes], attempt: int, failure: CommitFailed
-    ) -> Receipt:
-        """What a failed commit came to (S22): its receipt, or raises ``NotExecuted`` or ``OutcomeUnknown``."""
+    ) -> Committed | engine.Rejection:
+        """What a failed commit came to (S22): its answer, or raises ``NotExecuted`` or ``OutcomeUnknown``."""
         try:
             self._file.settle()
             with self._file.reading() as db:
@@ -98,9 +99,7 @@ class SQLiteBackend:
             raise OutcomeUnknown(log, transaction, attempt, f"the storage failed: {failure}") from failure
         if kept is None:
             raise NotExecuted(f"the storage failed ({failure}) and nothing was written; try again") from failure
-        if isinstance(kept.outcome, Committed):
-            self._waiters.announce(log, kept.outcome.version)
-        return kept
+        return kept.outcome
 
     def diff(self, log: str, request: DiffRequest) -> Page:
         """See ``Backend.diff``."""
