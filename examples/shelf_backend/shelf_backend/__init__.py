@@ -1,5 +1,6 @@
 """A backend of one's own: logs in a shelf of the standard library. The rules come with the ledger; this stores it."""
 
+import os
 import shelve
 import threading
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from indelible.seams import now
 class ShelfBackend:
     def __init__(self, path, limits=None):
         self.limits = limits or Limits()
-        self.shelf = shelve.open(path)
+        # Absolute, since a shelf of pure Python opens its files by name again whenever it writes.
+        self.shelf = shelve.open(os.path.abspath(path))
         self.changed = threading.Condition()
         self.closed = False
 
