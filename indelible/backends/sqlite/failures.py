@@ -49,8 +49,18 @@ def detail(error: apsw.Error) -> str:
 
 @contextmanager
 def translated(path: str) -> Iterator[None]:
-    """Within this context, SQLite's errors come out as ours."""
+    """Within this context, SQLite's errors come out as ours, and so does what Python says of rows nobody wrote."""
     try:
         yield
+    except IndelibleError:
+        raise
     except apsw.Error as error:
         raise translate(error, path) from error
+    except (ArithmeticError, TypeError, ValueError):
+        # A text that is not UTF-8, a time beyond the calendar, nothing where a number must be.
+        damaged = DamagedStore(f"{path} is damaged (a row is not as it was written); restore it from a backup")
+        try:
+            raise damaged from None
+        finally:
+            # What Python says of a text that cannot be read holds the text; it must not hang on to this error.
+            damaged.__context__ = None

@@ -96,19 +96,18 @@ class DatabaseFile:
     def settle(self) -> None:
         """Make certain what the file holds after a failed commit (S22): what is there stays, and no more comes.
 
-        A commit may have reached the log of the file without being known to be on the disk. Connections are opened
-        anew, a fence is committed over whatever was left, and all is copied into the database itself, synced.
-        Raises an error of ours if that cannot be done now.
+        What failed may stand in the log of the file, unknown to readers and perhaps not on the disk. A fence is
+        committed over it, from the same connection: one that was opened anew could take it, by recovery, for
+        committed. Raises an error of ours if that cannot be done now.
         """
         with self._writing:
             self.check()
-            self._drop_connections()
+            seams.failpoint("sqlite.settle")
             with translated(self.path):
-                db = self._writer = self._connect()
-                _raise_fence(db)
-                busy, *_ = next(iter(db.execute("PRAGMA wal_checkpoint(FULL)")))
-            if busy:
-                raise NotExecuted(f"{self.path} is being read, so it cannot be made certain now")
+                if self._writer is None:
+                    self._writer = self._connect()
+                    _write_again(self._writer, self.path)
+                _raise_fence(self._writer)
 
     def reclaim(self) -> None:
         """Give the pages that nothing uses back to the file system."""
@@ -208,7 +207,11 @@ class DatabaseFile:
             self._refuse_foreign()
         db = self._connect(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
         try:
+            _write_again(db, self.path)
             migrate(db)
+            # The first page says that there is a write-ahead log, and a sync that failed may have kept that off the disk.
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            seams.failpoint("sqlite.open.fence")
             # A commit that its process did not live to acknowledge may be in the log of the file and not on the disk.
             # What is read from here on must not vanish (S21), and the sync of this commit covers what came before it.
             _raise_fence(db)
@@ -246,12 +249,17 @@ class DatabaseFile:
 _SMALLEST: Final = 512
 """Bytes of a database that has anything in it: one page of the least size."""
 
+_CHUNK: Final = 65536
+"""Bytes of the log that are written again at a time; SQLite's ``unix`` VFS takes no more than twice as many."""
+
 _SETTINGS: Final = {
     "journal_mode": "WAL",
     "synchronous": "FULL",
     "fullfsync": "ON",  # where fsync alone does not reach the platter
     "checkpoint_fullfsync": "ON",
+    "wal_autocheckpoint": 4000,  # pages: keys scatter over their index, and a page is copied back once for many commits
     "journal_size_limit": 64 * 1024 * 1024,
+    "cache_size": -16 * 1024,  # KiB, a connection
     "trusted_schema": "OFF",
     "cell_size_check": "ON",
     "temp_store": "MEMORY",
@@ -274,6 +282,28 @@ def migrate(db: apsw.Connection) -> None:
         finally:
             if not db.get_autocommit():
                 db.execute("ROLLBACK")
+
+
+def _write_again(db: apsw.Connection, path: str) -> None:
+    """Write the log of the file over itself and sync it, so that what recovery found in it is on the disk.
+
+    Where a sync failed, an operating system may take the pages for clean although they never reached the disk: they
+    are read as if nothing were amiss, no later sync writes them, and after a power cut the log ends before them.
+    """
+    # While this lock is held, nobody adds to the log, begins it anew or shortens it.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        log = apsw.VFSFile("", f"{path}-wal", [apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_READWRITE, 0])
+        try:
+            size = log.xFileSize()
+            for offset in range(0, size, _CHUNK):
+                log.xWrite(log.xRead(min(_CHUNK, size - offset), offset), offset)
+            if size:
+                log.xSync(apsw.SQLITE_SYNC_FULL)
+        finally:
+            log.xClose()
+    finally:
+        db.execute("ROLLBACK")
 
 
 def _raise_fence(db: apsw.Connection) -> None:
