@@ -150,6 +150,9 @@ def test_s12_the_largest_limit_is_one(limit, order):
     spans, head, model = told("there and back")
     request = DiffRequest(0, head, limit=limit, order=order)
     assert asked(spans, request, head) == page(model, request)
+    many = [((1, index), Added(b"%d" % index, b"", 1)) for index in range(1000)]
+    answer = history.cut(many, request, Range(0, 1, backward=False))
+    assert (len(answer.changes), answer.next) == (1000, None)
 
 
 @pytest.mark.parametrize("name", HISTORIES)

@@ -20,7 +20,9 @@ WRONG = {
 
 
 def run(*command):
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    # ``--verifytypes`` asks the first Python on the path where packages are, whatever ``--pythonpath`` says.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PATH": path})
 
 
 def mypy(name, tmp_path):

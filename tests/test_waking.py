@@ -10,7 +10,7 @@ from indelible.commands import Insert, Transaction
 from indelible.pages import DiffRequest
 
 LOG = "log"
-PATIENCE = 30
+PATIENCE = 20
 
 
 @pytest.fixture

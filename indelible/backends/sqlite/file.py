@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import apsw
 from indelible import seams
 from indelible.backends.sqlite import location, schema
 from indelible.backends.sqlite.failures import detail, translated
-from indelible.errors import Closed, DamagedStore, NotExecuted, UnsuitableStore
+from indelible.errors import Closed, DamagedStore, UnsuitableStore
 
 
 class CommitFailed(Exception):
@@ -178,11 +179,22 @@ class DatabaseFile:
         db = apsw.Connection(self.path, flags=flags)
         try:
             db.set_busy_timeout(int(self._busy_seconds * 1000))
-            self._configure(db)
+            self._configure_in_turn(db)
         except BaseException:
             _close(db)
             raise
         return db
+
+    def _configure_in_turn(self, db: apsw.Connection) -> None:
+        # Giving a new file its write-ahead log takes the file alone, and SQLite does not wait for that by itself.
+        deadline = seams.monotonic() + self._busy_seconds
+        while True:
+            try:
+                return self._configure(db)
+            except apsw.BusyError:
+                if seams.monotonic() >= deadline:
+                    raise
+            time.sleep(0.01)
 
     def _configure(self, db: apsw.Connection) -> None:
         if not db.pragma("page_count"):
@@ -209,7 +221,7 @@ class DatabaseFile:
         try:
             _write_again(db, self.path)
             migrate(db)
-            # The first page says that there is a write-ahead log, and a sync that failed may have kept that off the disk.
+            # That there is a write-ahead log stands in the first page, which a failed sync may have kept off the disk.
             db.execute("PRAGMA wal_checkpoint(PASSIVE)")
             seams.failpoint("sqlite.open.fence")
             # A commit that its process did not live to acknowledge may be in the log of the file and not on the disk.
@@ -233,6 +245,8 @@ class DatabaseFile:
             db.set_busy_timeout(int(self._busy_seconds * 1000))
             if db.readonly("main"):
                 raise UnsuitableStore(f"{self.path} cannot be written; check the permissions of file and folder")
+            # Of one moment: another process may be making the file ours right now.
+            db.execute("BEGIN")
             application, version = db.pragma("application_id"), db.pragma("user_version")
             empty = not next(iter(db.execute("SELECT count(*) FROM sqlite_schema")))[0]
         finally:

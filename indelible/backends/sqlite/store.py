@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 from collections.abc import Sequence
@@ -171,7 +172,9 @@ class SQLiteBackend:
                 db.execute(schema.TRIM_VERSIONS, (it.id, oldest))
         except CommitFailed as failure:
             raise NotExecuted(f"the storage failed while trimming a log ({failure}); trim it again") from failure
-        self._file.reclaim()
+        # The history is forgotten, whatever comes now; space that cannot be given back yet goes with the next trim.
+        with contextlib.suppress(NotExecuted):
+            self._file.reclaim()
 
     def close(self) -> None:
         """See ``Backend.close``."""

@@ -1,0 +1,78 @@
+"""The benchmarks run, every one of them, on sizes that say nothing about speed; no time is looked at here."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PEERS = ("kvgit", "diskcache", "eventsourcing", "matplotlib")
+
+WORKS = {
+    ("seal and open an entry", "bare json"),
+    ("commit of 10 commands, memory", "eventsourcing in memory"),
+    ("commit of 10 commands, memory", "kvgit in memory"),
+    ("durable commit of 10 commands", "bare apsw, same rows, sealed before"),
+    ("durable commit of 10 commands", "bare apsw, same rows, bare seal"),
+    ("durable commit of 10 commands", "kvgit on disk, made to sync"),
+    ("durable commit of 10 commands", "kvgit on disk, as it comes"),
+    ("durable commit of 10 commands", "eventsourcing on SQLite"),
+    ("bulk load", "bare seal, bare insert"),
+    ("read the present", "bare select, bare open"),
+    ("diff(head - 1, head)", "at "),
+    ("read ", "none dead"),
+    ("diff of a middle range", "at "),
+    ("import indelible", "import attrs, cattrs, urllib3"),
+    ("memory for each live entry", "a dict"),
+}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What one quick run says, prints and draws."""
+    if not (ROOT / "benchmarks").is_dir():
+        pytest.skip("benchmarks/ is not beside the tests: it is no part of the wheel")
+    missing = [name for name in PEERS if importlib.util.find_spec(name) is None]
+    if missing:
+        why = f"the extra 'bench' is not installed: no {', '.join(missing)}"
+        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+    folder = tmp_path_factory.mktemp("benchmarks")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--directory", folder]
+        + ["--json", folder / "x.json", "--markdown", folder / "x.md", "--plot", folder / "x.svg"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    files = {suffix: (folder / f"x.{suffix}").read_text(encoding="utf-8") for suffix in ("json", "md", "svg")}
+    return {"text": done.stdout, **files}
+
+
+def test_every_row_is_there(found):
+    """Each work of the issue's table is measured beside its floor or peer, and told in text, Markdown and JSON."""
+    rows = json.loads(found["json"])["rows"]
+    assert len(rows) == len(WORKS)
+    for work, beside in WORKS:
+        hits = [row for row in rows if row["work"].startswith(work) and row["beside"].startswith(beside)]
+        assert len(hits) == 1 or work == "read ", (work, beside)
+        for row in hits:
+            assert row["ours"] > 0 and row["theirs"] > 0 and row["ratio"] > 0
+            assert row["peak_ours"] is not None and row["peak_theirs"] is not None
+            assert row["work"] in found["text"] and row["work"] in found["md"]
+
+
+def test_growth_is_drawn(found):
+    """Cost against size is there for commit, diff and read, and drawn."""
+    curves = json.loads(found["json"])["growth"]
+    assert {word for curve in curves for word in ("commit", "diff", "read") if word in curve["name"]} == {
+        "commit",
+        "diff",
+        "read",
+    }
+    assert all(seconds > 0 for curve in curves for _, seconds in curve["points"])
+    assert "<svg" in found["svg"] and all(curve["name"] in found["svg"] for curve in curves)
