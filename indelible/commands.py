@@ -65,6 +65,8 @@ class ExpectVersion:
 KEYED = (Insert, Update, Upsert, Remove)
 """The kinds of command that name a key and a value."""
 
+_KINDS: frozenset[type] = frozenset((*KEYED, ExpectVersion))
+
 Command: TypeAlias = Insert[K, V] | Update[K, V] | Upsert[K, V] | Remove[K, V] | ExpectVersion
 
 
@@ -78,8 +80,10 @@ def _commands(value: Iterable[Command[K, V]]) -> tuple[Command[K, V], ...]:
         commands = tuple(value)
     except TypeError:
         raise InvalidRequest(f"a transaction takes a list of commands, not {type(value).__name__}") from None
+    if _KINDS.issuperset(map(type, commands)):
+        return commands
     for index, command in enumerate(commands):
-        if not isinstance(command, (*KEYED, ExpectVersion)):
+        if not isinstance(command, tuple(_KINDS)):
             raise InvalidRequest(
                 f"command {index} is {type(command).__name__}; "
                 "a transaction takes Insert, Update, Upsert, Remove and ExpectVersion"
@@ -107,13 +111,10 @@ class Transaction(Generic[K, V]):
 
     def map(self, translate: Callable[[K, V], tuple[K2, V2]]) -> Transaction[K2, V2]:
         """The same transaction, under the same id, with every key and value translated."""
-        commands: list[Command[K2, V2]] = []
-        for command in self.commands:
-            if isinstance(command, ExpectVersion):
-                commands.append(command)
-            else:
-                kind: Any = type(command)
-                commands.append(kind(*translate(command.key, command.value)))
+        commands: list[Any] = [
+            command if isinstance(command, ExpectVersion) else type(command)(*translate(command.key, command.value))  # type: ignore[arg-type]
+            for command in self.commands
+        ]
         return Transaction(commands, self.source, id=self.id)
 
     def __repr__(self) -> str:

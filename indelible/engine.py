@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -25,8 +26,7 @@ RULES: Final[Mapping[str, tuple[str, str, str]]] = {
 }
 
 
-@attrs.frozen
-class Effect:
+class Effect(NamedTuple):
     """What a transaction did to one key, net (S4); ``command`` is the index of the last command that changed it."""
 
     key: bytes
@@ -98,5 +98,5 @@ def decide(transaction: Transaction[bytes, bytes], head: int, current: Mapping[b
         for key, after in values.items()
         if (before := current.get(key)) != after
     ]
-    effects.sort(key=lambda effect: effect.command)
+    effects.sort(key=attrgetter("command"))
     return Decision(head + 1 if effects else head, tuple(effects))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import attrs
 
@@ -21,8 +21,7 @@ Position: TypeAlias = tuple[int, int]
 Place: TypeAlias = Position | bytes
 
 
-@attrs.frozen
-class Span:
+class Span(NamedTuple):
     """The life of an entry: from the effect that added it to the one that ended it, if any did."""
 
     key: bytes

@@ -60,7 +60,7 @@ class Ledger:
         for effect in decision.effects:
             position = (decision.version, effect.command)
             if effect.before is not None:
-                self.ended.append(attrs.evolve(self.live.pop(effect.key), ended=position))
+                self.ended.append(self.live.pop(effect.key)._replace(ended=position))
             if effect.after is not None:
                 self.live[effect.key] = Span(effect.key, effect.after, position)
         self.made.append(VersionInfo(decision.version, transaction.source, transaction.id, at, len(decision.effects)))

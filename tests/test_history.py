@@ -61,7 +61,7 @@ def test_s08_who_is_alive():
     """S8: an entry is in the states from the version that added it up to the one before it ended."""
     span = Span(b"k", b"v", (2, 0), (4, 1))
     assert [span.alive_at(version) for version in range(6)] == [False, False, True, True, False, False]
-    assert [attrs.evolve(span, ended=None).alive_at(version) for version in range(4)] == [False, False, True, True]
+    assert [span._replace(ended=None).alive_at(version) for version in range(4)] == [False, False, True, True]
 
 
 def test_s09_s10_steps_of_a_range():

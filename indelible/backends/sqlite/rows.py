@@ -58,7 +58,8 @@ def apply(
     db: apsw.Connection, it: LogRow, transaction: Transaction[bytes, bytes], fingerprint: bytes, attempt: int
 ) -> Committed | Rejection:
     """Judge a transaction that has no receipt, write what it does, and its receipt if the answer is final."""
-    wanted = [(it.id, key) for key in engine.read_set(transaction)]
+    # In the order of their index, so that neighbours are found on the same page.
+    wanted = [(it.id, key) for key in sorted(engine.read_set(transaction))]
     decision = engine.decide(transaction, it.head, dict(db.executemany(schema.SELECT_CURRENT, wanted)))
     if isinstance(decision, Rejection):
         outcome: Committed | Rejection = decision
