@@ -263,3 +263,22 @@ def test_a_recorder_shares_its_calls_and_keeps_errors():
     assert isinstance(first.calls[0].error, NonexistentLog)
     assert first.calls is second.calls
     check(first.calls)
+
+
+def test_a_recorder_notes_each_call_before_and_after_by_the_clock_it_is_given():
+    """What is noted is enough to tell, after a kill, which call was never answered."""
+    noted = []
+    recorder = Recorder(
+        MemoryBackend(),
+        clock=iter(range(100, 200)).__next__,
+        note=lambda call: noted.append((call.operation, call.called, call.returned, type(call.error))),
+    )
+    recorder.create(LOG)
+    with pytest.raises(NonexistentLog):
+        recorder.describe("another")
+    assert noted == [
+        ("create", 100, float("inf"), type(None)),
+        ("create", 100, 101, type(None)),
+        ("describe", 102, float("inf"), type(None)),
+        ("describe", 102, 103, NonexistentLog),
+    ]
