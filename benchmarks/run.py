@@ -20,7 +20,7 @@ MASTER = bytes(range(7, 256, 8))
 
 @attrs.frozen
 class Sizes:
-    """How large things are; the fields say what the issue's table asks for."""
+    """How large things are; the fields name the rows of the table."""
 
     bulk: int = 100_000
     bulk_step: int = 1_000

@@ -39,7 +39,7 @@ class Row:
         return self.ratio < self.aim if self.strictly else self.ratio <= self.aim
 
     def aim_text(self) -> str:
-        """The aim as the issue says it."""
+        """The aim, as text."""
         if self.aim is None:
             return "-"
         if self.strictly:

@@ -18,6 +18,13 @@ def version(value: object, what: str) -> int:
     return value
 
 
+def data(value: object, what: str) -> bytes:
+    """Bytes as a store takes them: not text, and nothing that can still change."""
+    if type(value) is not bytes:
+        raise InvalidRequest(f"{what} must be bytes, not {type(value).__name__}; encode it first")
+    return value
+
+
 def attempt(value: object) -> int:
     """How often a transaction was sent, this time included: 1 or more (S16)."""
     if (count := version(value, "attempt")) < 1:

@@ -82,6 +82,7 @@ class Ledger:
 
     def history(self, key: bytes) -> Sequence[Revision[bytes, bytes]]:
         """See ``KeyHistory.history``."""
+        checks.data(key, "a key")
         return history.revisions(span for span in (*self.ended, *self.live.values()) if span.key == key)
 
     def trim(self, before: int) -> None:

@@ -39,8 +39,7 @@ class AtKey:
     removal_seen: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if type(self.key) is not bytes:
-            raise InvalidRequest(f"a cursor's key must be bytes, not {type(self.key).__name__}")
+        checks.data(self.key, "a cursor's key")
         _flag(self.removal_seen)
 
     def __repr__(self) -> str:

@@ -54,7 +54,7 @@ def found(tmp_path_factory):
 
 
 def test_every_row_is_there(found):
-    """Each work of the issue's table is measured beside its floor or peer, and told in text, Markdown and JSON."""
+    """Each work of the table is measured beside its floor or peer, and told in text, Markdown and JSON."""
     rows = json.loads(found["json"])["rows"]
     assert len(rows) == len(WORKS)
     for work, beside in WORKS:

@@ -14,7 +14,7 @@ from indelible.backends.naming import Named
 from indelible.changes import Change, Entry, Revision
 from indelible.cipher import Cipher, LogCipher
 from indelible.commands import Transaction
-from indelible.errors import IntegrityError, InvalidRequest
+from indelible.errors import IntegrityError
 from indelible.pages import AtKey, Cursor, DiffRequest, Page
 from indelible.records import Committed, LogInfo, VersionInfo
 
@@ -116,10 +116,10 @@ class _Sealing:
 
     def seal(self, key: bytes, value: bytes) -> tuple[bytes, bytes]:
         sealed_key = self.seal_key(key)
-        return sealed_key, self.cipher.seal_value(sealed_key, _bytes(value))
+        return sealed_key, self.cipher.seal_value(sealed_key, checks.data(value, "a value"))
 
     def seal_key(self, key: bytes) -> bytes:
-        return self.cipher.seal_key(_bytes(key))
+        return self.cipher.seal_key(checks.data(key, "a key"))
 
     def seal_cursor(self, cursor: Cursor) -> Cursor:
         return attrs.evolve(cursor, key=self.seal_key(cursor.key)) if isinstance(cursor, AtKey) else cursor
@@ -148,9 +148,3 @@ class _Sealing:
             yield
         except IntegrityError as error:
             raise IntegrityError(f"an entry of log {self.log!r}: {error}") from None
-
-
-def _bytes(value: object) -> bytes:
-    if type(value) is not bytes:
-        raise InvalidRequest("a store takes keys and values as bytes; encode them first")
-    return value

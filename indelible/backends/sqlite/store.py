@@ -148,6 +148,7 @@ class SQLiteBackend:
     def history(self, log: str, key: bytes) -> Sequence[Revision[bytes, bytes]]:
         """See ``KeyHistory.history``."""
         self._limits.check_name(log)
+        checks.data(key, "a key")
         with self._file.reading() as db:
             it = rows.require(db, log)
             found = db.execute(schema.SELECT_KEY, (it.id, key, it.oldest))
