@@ -1,4 +1,4 @@
-"""Each suite's counts, printed at the end whatever pytest captured."""
+"""Each suite's counts; ``tests/conftest.py`` prints them, since under xdist only that is loaded where it counts."""
 
 from __future__ import annotations
 
@@ -16,19 +16,3 @@ def tally(record_property: Callable[[str, object], None]) -> Callable[[str, int,
         assert count >= least, f"{what}: only {count:,} of at least {least:,}"
 
     return say
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was tallied; the properties come from xdist's workers too."""
-    reports = [report for found in terminalreporter.stats.values() for report in found]
-    lines = [
-        value
-        for report in reports
-        if getattr(report, "when", "") == "call"
-        for name, value in report.user_properties
-        if name == "reliability"
-    ]
-    if lines:
-        terminalreporter.section("reliability")
-        for line in lines:
-            terminalreporter.write_line(str(line))
