@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -45,7 +45,10 @@ class Decision:
 
 @attrs.frozen
 class Rejection:
-    """A transaction that did not pass: the first rejected command and the head at which it was judged (S3)."""
+    """A transaction that did not pass: the first rejected command and the head at which it was judged (S3).
+
+    Raises ``ValueError`` for a code that no rule gives: a store may have read it from a damaged row.
+    """
 
     code: str
     index: int
@@ -53,13 +56,21 @@ class Rejection:
     head: int
     expected: int | None = None
 
+    def __attrs_post_init__(self) -> None:
+        if self.code not in _ERRORS or (self.code == UnexpectedVersion.code) != (self.expected is not None):
+            raise ValueError("a rejection that no rule gives")
+
     def error(self, log: str) -> Rejected:
         """The exception a caller gets for it."""
         place = (log, self.index, self.command, self.head)
-        if self.code == UnexpectedVersion.code:
-            assert self.expected is not None
+        if self.expected is not None:
             return UnexpectedVersion(*place, self.expected, self.head)
-        return {kind.code: kind for kind in (UnexpectedValue, NonexistentValue)}[self.code](*place)
+        return _ERRORS[self.code](*place)
+
+
+_ERRORS: Final[Mapping[str, Callable[..., Rejected]]] = {
+    kind.code: kind for kind in (UnexpectedVersion, UnexpectedValue, NonexistentValue)
+}
 
 
 def read_set(transaction: Transaction[bytes, bytes]) -> tuple[bytes, ...]:

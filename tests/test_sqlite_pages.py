@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from indelible.backends.sqlite import SQLiteBackend
-from indelible.errors import DamagedStore
+from indelible.commands import Insert, Transaction
+from indelible.errors import DamagedStore, UnexpectedValue
 from indelible.pages import AtCommand, AtKey, DiffRequest
 from indelible.testing.oracle import page
 from indelible.testing.samples import HISTORIES, LOG, fill
@@ -56,3 +57,28 @@ def test_s17_a_row_that_nobody_wrote_is_told_as_damage(backend, tmp_path, statem
         ask(backend)
     assert raised.value.__cause__ is None
     assert raised.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        '["UNEXPECTED_VALLE", 0, "Insert", null]',
+        '["UNEXPECTED_VERSION", 0, "ExpectVersion", null]',
+        "[[], 0, 1, 2]",
+        "7",
+    ],
+)
+def test_s16_s17_a_rejection_that_no_rule_gives_is_told_as_damage(backend, tmp_path, kept):
+    """S16, S17: a kept rejection is told again as it was; where its row was changed, the store is damaged."""
+    import apsw
+
+    backend.update(LOG, Transaction([Insert(b"k", b"v")]))
+    refused = Transaction([Insert(b"k", b"other")])
+    for _ in range(2):
+        with pytest.raises(UnexpectedValue):
+            backend.update(LOG, refused, 2)
+    other = apsw.Connection(str(tmp_path / "logs.db"))
+    other.execute("UPDATE receipts SET rejection = ? WHERE rejection IS NOT NULL", (kept,))
+    other.close()
+    with pytest.raises(DamagedStore, match="not as it was written"):
+        backend.update(LOG, refused, 2)
