@@ -79,7 +79,7 @@ def test_fuzzing_finds_nothing(tally, tmp_path, folder):
         found = tmp_path / target
         shutil.copytree(CORPUS / target, found)
         command = [sys.executable, str(HERE / "fuzz_run.py"), target, str(SECONDS), str(found)]
-        environment = os.environ | {"TMPDIR": str(folder)}
+        environment = os.environ | {"TMPDIR": str(folder), "PYTHONHASHSEED": "0"}
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         ran = re.search(r"^Done (\d+) runs", done.stderr, re.MULTILINE)
         failed = [path.read_bytes() for path in tmp_path.glob(f"{target}.*")]
