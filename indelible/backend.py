@@ -6,11 +6,14 @@ many threads at once. ``indelible.testing.BackendContract`` tries every clause o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
+
+import attrs
 
 from indelible.changes import Added, Entry, Removed, Revision
 from indelible.commands import Transaction
+from indelible.errors import IndelibleError
 from indelible.pages import AtKey, DiffRequest, Page
 from indelible.records import Committed, LogInfo, VersionInfo
 
@@ -73,6 +76,42 @@ class KeyHistory(Protocol):
 
     def history(self, log: str, key: bytes) -> Sequence[Revision[bytes, bytes]]:
         """What happened to ``key``, oldest first, as far back as the log was not trimmed. Raises ``NonexistentLog``."""
+        ...
+
+
+@attrs.frozen
+class Submission:
+    """What ``Backend.update`` is asked: a transaction for a log, and how often it was sent."""
+
+    log: str
+    transaction: Transaction[bytes, bytes]
+    attempt: int = 1
+
+
+@runtime_checkable
+class GroupCommit(Protocol):
+    """A backend that can make many transactions durable at the cost of one."""
+
+    def update_all(self, submissions: Sequence[Submission]) -> Sequence[Committed | IndelibleError]:
+        """Do as ``update`` would with each in turn, and give each one's answer or the error it would have raised.
+
+        Each is atomic by itself and judged in order; none is answered before all are durable.
+        """
+        ...
+
+
+@runtime_checkable
+class Notifying(Protocol):
+    """A backend that tells of new versions without holding a thread for each who waits."""
+
+    def subscribe(self, log: str, after: int, notify: Callable[[], None]) -> Callable[[], None]:
+        """Have ``notify`` called soon after ``log`` has gone beyond ``after``, and when the store is closed.
+
+        What was committed before this returned is for the caller to look up; nothing that comes later is missed. It is
+        called from any thread, perhaps more than once or for nothing; it must neither block nor raise, and must not
+        call the backend. The log need not exist. Returns what ends the subscription; after that, at most a call that
+        was under way still comes.
+        """
         ...
 
 

@@ -24,8 +24,10 @@
     ├── IntegrityError         do not trust what was read
     │   ├── Undecodable            the bytes are authentic and do not fit the codec
     │   ├── DamagedStore           the store's own file is broken, moved or replaced
-    │   └── ProtocolViolation      the other side broke the contract
-    └── BadApiKey              not allowed   1001
+    │   ├── ProtocolViolation      the other side broke the contract
+    │   └── HistoryRolledBack      the other side shows an older head than it showed before
+    └── BadApiKey              who asks is not known here   1001
+        └── NotAllowed             the key is known and may not do this   1025
 
 ``code`` is the name an error has on the wire and ``number`` its number there; ``number`` is None for what can only
 happen on this side of a wire. Numbers are never given a second meaning. No message carries key material, a stored
@@ -305,6 +307,19 @@ class ProtocolViolation(IntegrityError):
 
 
 @attrs.define(slots=False)
+class HistoryRolledBack(IntegrityError):
+    """The service shows ``head`` as a log's newest version, after this client has seen ``pinned``.
+
+    Versions never go back (S7): an old backup was restored, or history is being withheld.
+    """
+
+    code: ClassVar[str] = "HISTORY_ROLLED_BACK"
+    log: str
+    pinned: int
+    head: int
+
+
+@attrs.define(slots=False)
 class BadApiKey(IndelibleError):
     """Customer id and API key were missing or refused; the same for an unknown customer."""
 
@@ -313,3 +328,15 @@ class BadApiKey(IndelibleError):
 
     def __str__(self) -> str:
         return "customer id and API key were not accepted; check the profile"
+
+
+@attrs.define(slots=False)
+class NotAllowed(BadApiKey):
+    """The key was accepted and may not do this: it lacks a scope, or is for another group."""
+
+    code: ClassVar[str] = "NOT_ALLOWED"
+    number: ClassVar[int | None] = 1025
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason

@@ -435,8 +435,10 @@ def test_a_profile_that_others_can_read_is_refused(notes):
         (errors.Undecodable("r"), exits.INTEGRITY),
         (errors.DamagedStore("r"), exits.INTEGRITY),
         (errors.ProtocolViolation("r"), exits.INTEGRITY),
+        (errors.HistoryRolledBack("r", "l", 2, 1), exits.INTEGRITY),
         (errors.LogExists("l"), exits.FAILED),
         (errors.BadApiKey(), exits.FAILED),
+        (errors.NotAllowed("r"), exits.FAILED),
         (OSError(28, "No space left on device", "f"), exits.FAILED),
         (ZeroDivisionError("secret"), exits.FAILED),
         (KeyboardInterrupt(), exits.INTERRUPTED),
@@ -462,7 +464,7 @@ def test_every_error_has_its_exit_code(notes, monkeypatch, error, code):
 
 def test_every_error_of_the_package_has_a_code():
     """Every class of the error tree that says what to do has an exit code of its own; the table covers all branches."""
-    general = {errors.IndelibleError, errors.LogExists, errors.BadApiKey}
+    general = {errors.IndelibleError, errors.LogExists, errors.BadApiKey, errors.NotAllowed}
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.IndelibleError):
             assert (exits.code_of(kind.__new__(kind)) == exits.FAILED) == (kind in general), kind

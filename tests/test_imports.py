@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "indelible"
 
 LAYERS = {
-    "0 frozen values": "errors seams checks secret commands changes pages records limits",
+    "0 frozen values": "errors seams checks secret credentials commands changes pages records limits",
     "1 rules and bytes, pure": "engine history receipts ledger structuring codecs cipher wire routes",
     "2 what a backend is": "backend",
     "3 backends": """
