@@ -13,7 +13,10 @@ PACKAGE = Path(__file__).parent.parent / "indelible"
 
 LAYERS = {
     "0 frozen values": "errors seams checks secret credentials commands changes pages records limits",
-    "1 rules and bytes, pure": "engine history receipts ledger structuring codecs cipher wire routes",
+    "1 rules and bytes, pure": """
+        engine history receipts ledger structuring codecs cipher
+        wire messages shapes updates faults routes openapi
+    """,
     "2 what a backend is": "backend",
     "3 backends": """
         backends.naming backends.memory backends.sqlite.* backends.postgres.* backends.http.* backends.encrypted
@@ -129,11 +132,8 @@ def test_a_module_is_not_longer_than_400_lines(module):
 
 def test_every_line_of_the_list_is_a_module():
     """The list does not drift: what it names exists; packages given as ``name.*`` may be yet to come."""
-    assert [entry for entry in ORDER if not entry.endswith(".*") and entry not in FILES and entry not in TO_COME] == []
+    assert [entry for entry in ORDER if not entry.endswith(".*") and entry not in FILES] == []
     assert len(ORDER) == len(set(ORDER))
-
-
-TO_COME = ["wire", "routes"]
 
 
 def test_the_oracle_shares_no_code_with_the_rules():

@@ -1,0 +1,107 @@
+"""The update stream: one JSON object that says where, then one for each command, read whole before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import attrs
+
+from indelible import wire
+from indelible.commands import KEYED, Command, ExpectVersion, Transaction
+from indelible.credentials import Credentials
+from indelible.errors import InvalidRequest, TooLarge
+from indelible.limits import Limits
+from indelible.messages import UpdateLog
+from indelible.shapes import credentials
+from indelible.wire import BINARY, IDENTIFIER, NAME, TEXT, WHOLE, Field, shape
+
+_KEYED: Final[Mapping[str, Any]] = {kind.__name__: kind for kind in KEYED}
+
+
+def _command(plain: Mapping[str, Any], index: int) -> Command[bytes, bytes]:
+    kind, version = plain.get("type"), plain.get("version")
+    if kind == "ExpectVersion":
+        if plain.get("key") is not None or plain.get("value") is not None:
+            wire.fault(f"command {index}: key and value", "absent or null in ExpectVersion")
+        return ExpectVersion(WHOLE.read(version, f"command {index}: version"))
+    build = _KEYED.get(kind) if type(kind) is str else None
+    if build is None:
+        wire.fault(f"command {index}: type", "Insert, Update, Upsert, Remove or ExpectVersion")
+    if version is not None:
+        wire.fault(f"command {index}: version", f"absent or null in {kind}")
+    key = wire.unbase64(plain.get("key"), f"command {index}: key")
+    command: Command[bytes, bytes] = build(key, wire.unbase64(plain.get("value"), f"command {index}: value"))
+    return command
+
+
+def _command_plain(command: Command[bytes, bytes]) -> Mapping[str, Any]:
+    if isinstance(command, ExpectVersion):
+        return {"type": "ExpectVersion", "version": command.version}
+    return {
+        "type": type(command).__name__,
+        "key": wire.base64(command.key),
+        "value": wire.base64(command.value),
+    }
+
+
+@attrs.frozen
+class _UpdateHead:
+    log: str
+    source: str | None = None
+    id: bytes | None = None
+    attempt: int = 1
+
+
+UPDATE_HEAD: Final = shape(
+    _UpdateHead,
+    Field("logName", "log", NAME),
+    Field("updateSource", "source", TEXT, required=False, description="Who makes the change, in the clear."),
+    Field("transactionId", "id", IDENTIFIER, required=False, description="Makes sending it again safe (S16)."),
+    Field("attempt", "attempt", WHOLE, required=False, description="How often it was sent, this time included."),
+)
+
+COMMAND_SCHEMA: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "enum": [*_KEYED, "ExpectVersion"]},
+        "key": {"anyOf": [BINARY.schema, {"type": "null"}]},
+        "value": {"anyOf": [BINARY.schema, {"type": "null"}]},
+        "version": {"anyOf": [WHOLE.schema, {"type": "null"}]},
+    },
+    "required": ["type"],
+}
+
+
+def read_update(documents: Iterator[Mapping[str, Any]], limits: Limits) -> tuple[Credentials | None, UpdateLog]:
+    """Who asks, and what the objects of an update stream ask: the first says where, each of the others is a command.
+
+    All of it is read and checked before anything is given back. Raises ``InvalidRequest`` or ``TooLarge``.
+    """
+    first = next(documents, None)
+    if first is None:
+        raise InvalidRequest("an update begins with an object that names its log")
+    who = credentials(first)
+    head = UPDATE_HEAD.read(first, "")
+    if head.attempt < 1:
+        wire.fault("attempt", "1 or more")
+    commands = []
+    for index, plain in enumerate(documents):
+        if index == limits.commands:
+            maximum = limits.commands
+            reason = f"a transaction has at most {maximum} commands here; send it in parts"
+            raise TooLarge(reason, "commands", maximum + 1, maximum)
+        commands.append(_command(plain, index))
+    transaction: Transaction[bytes, bytes] = (
+        Transaction(commands, head.source) if head.id is None else Transaction(commands, head.source, id=head.id)
+    )
+    return who, UpdateLog(head.log, transaction, head.attempt)
+
+
+def write_update(update: UpdateLog) -> Iterator[bytes]:
+    """The objects of an update stream, each as bytes: everything but the first is the same in every attempt."""
+    transaction = update.transaction
+    head = _UpdateHead(update.log, transaction.source, transaction.id, update.attempt)
+    yield wire.encode(UPDATE_HEAD.write(head))
+    for command in transaction.commands:
+        yield wire.encode(_command_plain(command))
