@@ -1,0 +1,244 @@
+"""What the service does for each call: the customer's logs are the store's under the customer's id, and no others."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from typing import Final
+
+import attrs
+
+from indelible import routes, seams
+from indelible.backend import Submission, key_history
+from indelible.backends.naming import Named
+from indelible.errors import IndelibleError, NonexistentLog, NonexistentVersion, Rejected
+from indelible.messages import (
+    LARGEST_PAGE,
+    CreateLog,
+    DescribeLog,
+    DiffLog,
+    Done,
+    KeyRevisions,
+    ListLogs,
+    ListVersions,
+    LogPage,
+    RevisionPage,
+    TrimLog,
+    UpdateLog,
+    VersionPage,
+)
+from indelible.pages import DiffRequest
+from indelible.records import Committed
+from indelible.server.admission import Admission
+from indelible.server.exchange import ClientGone, Exchange
+from indelible.server.keys import Grant
+from indelible.server.polls import Poll, Polls, Wake
+from indelible.server.settings import ServiceLimits
+from indelible.server.store import Store
+
+_LARGEST_ANSWER: Final = 8 * 1024 * 1024
+"""Bytes of keys and values after which an answer ends, and the rest is for the next."""
+
+
+@attrs.frozen
+class Answer:
+    """The body of an answer, and the head of the log it is about."""
+
+    body: bytes
+    head: int | None = None
+
+
+@attrs.frozen
+class Calls:
+    """The calls, by the name of their route. Each is given what it is asked, who asks, and the slots that it holds."""
+
+    store: Store
+    polls: Polls
+    admission: Admission
+    limits: ServiceLimits
+
+    async def create(self, asked: CreateLog, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+        """See ``Backend.create``."""
+        grant.require_group(asked.group)
+
+        def make() -> Answer:
+            name = self._name(grant, asked.log)
+            with Named(asked.log):
+                self.store.backend.create(name, asked.group)
+                return Answer(routes.CREATE.encode(Done()), self.store.backend.describe(name).head)
+
+        return await self.store.run(make)
+
+    async def update(self, asked: UpdateLog, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+        """See ``Backend.update``."""
+        name = self._name(grant, asked.log)
+        if grant.group is not None:
+            await self.store.run(self._admit, grant, asked.log)
+        with Named(asked.log):
+            committed: Committed = await self.store.update(Submission(name, asked.transaction, asked.attempt))
+        # What is told again was true at its version; the head may be beyond it.
+        head = await self.head(grant, asked.log) if committed.replayed else committed.version
+        return Answer(routes.UPDATE.encode(committed), head)
+
+    async def diff(self, asked: DiffLog, grant: Grant, exchange: Exchange, slots: ExitStack) -> Answer:
+        """See ``Backend.diff``. Whoever waits holds no thread, and is no request among those at once."""
+        limit = min(asked.request.limit, self.limits.page, LARGEST_PAGE)
+        request = attrs.evolve(asked.request, limit=limit, wait_seconds=0.0)
+        if asked.request.wait_seconds == 0 or request.to_version is not None:
+            return (await self.store.run(self._page, grant, asked.log, request))[0]
+        ends = seams.monotonic() + asked.request.wait_seconds
+        name = self._name(grant, asked.log)
+        with self.polls.waiting(name, request.from_version, grant) as poll:
+            await self.polls.ready(name)
+            answer, newer = await self.store.run(self._page, grant, asked.log, request)
+            if newer:
+                return answer
+            slots.close()
+            with self.admission.poll(grant.customer_id):
+                return await self._wait(poll, exchange, ends, answer, asked.log, request)
+
+    async def _wait(
+        self, poll: Poll, exchange: Exchange, ends: float, answer: Answer, log: str, request: DiffRequest
+    ) -> Answer:
+        """The page once there is something newer than ``answer``; at the end of the time, what there is."""
+        loop = asyncio.get_running_loop()
+        gone = loop.create_task(exchange.gone())
+        gone.add_done_callback(lambda _gone: poll.end())
+        timer = loop.call_later(max(0.0, ends - seams.monotonic()), poll.end)
+        try:
+            while (wake := await poll.woken) is not None:
+                poll.rest()
+                answer, newer = await self._look(wake, poll.grant, log, request)
+                if newer:
+                    return answer
+                if gone.done() or seams.monotonic() >= ends:
+                    break
+            if gone.done():
+                raise ClientGone
+            return answer
+        finally:
+            timer.cancel()
+            gone.cancel()
+
+    async def _look(self, wake: Wake, grant: Grant, log: str, request: DiffRequest) -> tuple[Answer, bool]:
+        def look() -> asyncio.Task[tuple[Answer, bool]]:
+            return asyncio.create_task(self.store.run(self._page, grant, log, request))
+
+        return await wake.once((grant.group, request), look)
+
+    async def describe(self, asked: DescribeLog, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+        """See ``Backend.describe``."""
+
+        def look() -> Answer:
+            name = self._admit(grant, asked.log)
+            with Named(asked.log):
+                info = self.store.backend.describe(name)
+            return Answer(routes.DESCRIBE.encode(attrs.evolve(info, name=asked.log)), info.head)
+
+        return await self.store.run(look)
+
+    async def list(self, asked: ListLogs, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+        """See ``Backend.logs``."""
+
+        def look() -> Answer:
+            prefix = self._name(grant, "")
+            found = [
+                attrs.evolve(info, name=info.name.removeprefix(prefix))
+                for info in self.store.backend.logs(asked.group if grant.group is None else grant.group)
+                if info.name.startswith(prefix) and asked.group in (None, info.group)
+            ]
+            if asked.after is not None:
+                found = [info for info in found if info.name > asked.after]
+            most = min(asked.limit, LARGEST_PAGE)
+            page = tuple(found[:most])
+            return Answer(routes.LIST.encode(LogPage(page, page[-1].name if page and len(found) > most else None)))
+
+        return await self.store.run(look)
+
+    async def versions(self, asked: ListVersions, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+        """See ``Backend.versions``."""
+
+        def look() -> Answer:
+            name = self._admit(grant, asked.log)
+            with Named(asked.log):
+                info = self.store.backend.describe(name)
+                end = info.head if asked.to_version is None else asked.to_version
+                if end > info.head:
+                    raise NonexistentVersion(asked.log, end, info.head)
+                # In a trimmed log the first answer reaches to the oldest version that can be named.
+                until = min(end, max(asked.from_version + LARGEST_PAGE, info.oldest))
+                found = tuple(self.store.backend.versions(name, asked.from_version, until))
+            return Answer(routes.VERSIONS.encode(VersionPage(found, until if until < end else None)), info.head)
+
+        return await self.store.run(look)
+
+    async def history(self, asked: KeyRevisions, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+        """See ``KeyHistory.history``."""
+
+        def look() -> Answer:
+            name = self._admit(grant, asked.log)
+            with Named(asked.log):
+                found = key_history(self.store.backend, name, asked.key)
+                head = self.store.backend.describe(name).head
+            later = [revision for revision in found if revision.version > asked.from_version]
+            page, size = [], 0
+            for revision in later[:LARGEST_PAGE]:
+                if size > _LARGEST_ANSWER:
+                    break
+                entries = (revision.before, revision.after)
+                size += sum(len(entry.key) + len(entry.value) for entry in entries if entry is not None)
+                page.append(revision)
+            following = page[-1].version if len(page) < len(later) else None
+            return Answer(routes.HISTORY.encode(RevisionPage(tuple(page), following)), head)
+
+        return await self.store.run(look)
+
+    async def trim(self, asked: TrimLog, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+        """See ``Backend.trim``."""
+
+        def forget() -> Answer:
+            name = self._admit(grant, asked.log)
+            with Named(asked.log):
+                self.store.backend.trim(name, asked.before)
+                return Answer(routes.TRIM.encode(Done()), self.store.backend.describe(name).head)
+
+        return await self.store.run(forget)
+
+    async def head(self, grant: Grant, log: str) -> int | None:
+        """The head of a log, for who may know of it."""
+
+        def look() -> int | None:
+            try:
+                return self.store.backend.describe(self._admit(grant, log)).head
+            except IndelibleError:
+                return None
+
+        return await self.store.run(look)
+
+    async def head_at(self, error: BaseException, grant: Grant | None, log: str | None) -> int | None:
+        """The head at which something was refused; None where there is no log, or none that this key may know of."""
+        if isinstance(error, Rejected | NonexistentVersion) and error.head >= 0:
+            return error.head
+        if grant is None or log is None or isinstance(error, NonexistentLog):
+            return None
+        return await self.head(grant, log)
+
+    def _page(self, grant: Grant, log: str, request: DiffRequest) -> tuple[Answer, bool]:
+        """A page, and whether it leads to a version newer than the one it starts from."""
+        name = self._admit(grant, log)
+        with Named(log):
+            page = self.store.backend.diff(name, request)
+            head = page.to_version if request.to_version is None else self.store.backend.describe(name).head
+        return Answer(routes.DIFF.encode(page), head), page.to_version != request.from_version
+
+    def _admit(self, grant: Grant, log: str) -> str:
+        """The store's name for a log. To a key for one group, logs of others are as if they were not there (S20)."""
+        name = self._name(grant, log)
+        if grant.group is not None:
+            with Named(log):
+                if self.store.backend.describe(name).group != grant.group:
+                    raise NonexistentLog(log)
+        return name
+
+    def _name(self, grant: Grant, log: str) -> str:
+        return f"{grant.customer_id}/{log}"

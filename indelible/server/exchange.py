@@ -1,0 +1,144 @@
+"""One request and its answer: its head, its body within limits of size and time, and the answer sent."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias
+
+from indelible import routes, seams
+from indelible.credentials import Credentials
+from indelible.errors import BadApiKey, InvalidRequest, TooLarge
+from indelible.server.admission import Admission
+from indelible.server.settings import ServiceLimits
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_PIECE: Final = 64 * 1024
+
+ABORT: Final = "indelible.abort"
+"""Where the scope of a request holds what breaks its connection off, whatever is still to be sent."""
+
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+
+
+class ClientGone(Exception):
+    """The client closed the connection; nobody waits for an answer."""
+
+
+class Exchange:
+    """A request as it comes in, and the way for its answer to go out."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: ServiceLimits) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._limits = limits
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        given = self._headers.get(routes.REQUEST_ID_HEADER.lower().encode(), b"")
+        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else seams.entropy(8).hex()
+        self.received = 0
+        self.sent = 0
+        self.status = 0
+        self._whole = False
+
+    def credentials(self) -> Credentials | None:
+        """Who asks, as the head says it (HTTP Basic); None if it does not. Raises ``BadApiKey`` for anything else."""
+        value = self._headers.get(b"authorization")
+        if value is None:
+            return None
+        scheme, _, encoded = value.partition(b" ")
+        if scheme.lower() == b"basic":
+            try:
+                customer_id, colon, apikey = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+                if colon:
+                    return Credentials(customer_id, apikey)
+            except (binascii.Error, UnicodeDecodeError, InvalidRequest):
+                pass
+        raise BadApiKey
+
+    @contextmanager
+    def body(self, admission: Admission) -> Iterator[Callable[[], Awaitable[bytes]]]:
+        """Within this context, the body may be read, and counts among those that are held."""
+        held = 0
+
+        async def read() -> bytes:
+            nonlocal held
+            if b"content-encoding" in self._headers:
+                raise InvalidRequest("a body must be sent as it is, without Content-Encoding")
+            length = self._headers.get(b"content-length", b"0")
+            if _LENGTH.fullmatch(length):
+                self._fits(int(length))
+            chunks = []
+            try:
+                async with asyncio.timeout(self._limits.body_seconds):
+                    while not self._whole:
+                        chunk = await self._next()
+                        self._fits(self.received)
+                        admission.hold(len(chunk))
+                        held += len(chunk)
+                        chunks.append(chunk)
+            except TimeoutError:
+                most = self._limits.body_seconds
+                raise InvalidRequest(f"the body took longer than {most} s; send it faster, or less at once") from None
+            return b"".join(chunks)
+
+        try:
+            yield read
+        finally:
+            admission.let_go(held)
+
+    def _fits(self, size: int) -> None:
+        most = self._limits.body
+        if size > most:
+            reason = f"the body limit is {most} bytes and this has at least {size}; send less at once"
+            raise TooLarge(reason, "body", size, most)
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk: bytes = message.get("body", b"")
+        self._whole = not message.get("more_body", False)
+        self.received += len(chunk)
+        return chunk
+
+    async def gone(self) -> None:
+        """Come back when the client has gone; only once the body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def answer(self, status: int, body: bytes, head: int | None = None, retry_after: int | None = None) -> None:
+        """Send the answer. Raises ``ClientGone`` if nobody takes it in time."""
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", self.request_id.encode()),
+        ]
+        if head is not None:
+            headers.append((b"indelible-version", b"%d" % head))
+        if retry_after is not None:
+            headers.append((b"retry-after", b"%d" % retry_after))
+        if status == 401:
+            headers.append((b"www-authenticate", b'Basic realm="indelible", charset="UTF-8"'))
+        self.status, self.sent = status, len(body)
+        try:
+            async with asyncio.timeout(self._limits.send_seconds):
+                await self._send({"type": "http.response.start", "status": status, "headers": headers})
+                # In pieces, each waiting until the client has taken most of what went before.
+                for at in range(0, len(body) - _PIECE, _PIECE):
+                    await self._send({"type": "http.response.body", "body": body[at : at + _PIECE], "more_body": True})
+                rest = max(0, (len(body) - 1) // _PIECE * _PIECE)
+                await self._send({"type": "http.response.body", "body": body[rest:]})
+        except TimeoutError:
+            self._scope[ABORT]()
+            await asyncio.sleep(0)
+            raise ClientGone from None

@@ -1,0 +1,90 @@
+"""A backend as an event loop asks it: nothing blocks, and transactions that come together are committed together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, ParamSpec, TypeVar
+
+from indelible.backend import Backend, GroupCommit, Submission
+from indelible.records import Committed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_LARGEST_GROUP: Final = 256
+"""Transactions in one commit, at most: the first of them waits for the last."""
+
+_THREADS: Final = 8
+"""Reads at once. They are short, and hold the interpreter for most of their time."""
+
+
+class Store:
+    """The backend of a service, for one event loop. Closing it closes the backend, once what was begun is done."""
+
+    def __init__(self, backend: Backend, *, committed: Callable[[int], object] = lambda _size: None) -> None:
+        self.backend = backend
+        self._committed = committed
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="indelible-store")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="indelible-commit")
+        self._queue: deque[tuple[Submission, asyncio.Future[Committed]]] = deque()
+        self._writing: asyncio.Task[None] | None = None
+
+    async def run(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What a blocking call gives, made in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: ask(*args, **kwargs))
+
+    async def update(self, submission: Submission) -> Committed:
+        """See ``Backend.update``. Whoever stops waiting for the answer does not undo it."""
+        answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._queue.append((submission, answer))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        return await answer
+
+    async def _write(self) -> None:
+        """Commit what is queued, together as far as it came while the last commit was under way."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._queue:
+                group = [self._queue.popleft() for _ in range(min(len(self._queue), _LARGEST_GROUP))]
+                submissions = [submission for submission, _ in group]
+                answers = await loop.run_in_executor(self._writer, self._commit, submissions)
+                self._committed(len(group))
+                for (_, waiting), answer in zip(group, answers, strict=True):
+                    _give(waiting, answer)
+        finally:
+            self._writing = None
+
+    def _commit(self, submissions: Sequence[Submission]) -> Sequence[Committed | BaseException]:
+        if isinstance(self.backend, GroupCommit):
+            try:
+                return self.backend.update_all(submissions)
+            except Exception as error:  # noqa: BLE001 - whoever waits for an answer must get one
+                return [error] * len(submissions)
+        return [self._one(submission) for submission in submissions]
+
+    def _one(self, submission: Submission) -> Committed | BaseException:
+        try:
+            return self.backend.update(submission.log, submission.transaction, submission.attempt)
+        except Exception as error:  # noqa: BLE001 - whoever waits for an answer must get one
+            return error
+
+    async def close(self) -> None:
+        """Finish what was begun, and close the backend; nothing may be asked afterwards."""
+        if self._writing is not None:
+            await self._writing
+        for threads in (self._writer, self._threads):
+            await asyncio.to_thread(threads.shutdown)
+        await asyncio.to_thread(self.backend.close)
+
+
+def _give(waiting: asyncio.Future[Committed], answer: Committed | BaseException) -> None:
+    if waiting.cancelled():
+        return
+    if isinstance(answer, Committed):
+        waiting.set_result(answer)
+    else:
+        waiting.set_exception(answer)
