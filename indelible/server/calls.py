@@ -88,14 +88,11 @@ class Calls:
             return (await self.store.run(self._page, grant, asked.log, request))[0]
         ends = seams.monotonic() + asked.request.wait_seconds
         name = self._name(grant, asked.log)
-        with self.polls.waiting(name, request.from_version, grant) as poll:
+        slots.close()
+        with self.admission.poll(grant.customer_id), self.polls.waiting(name, request.from_version, grant) as poll:
             await self.polls.ready(name)
             answer, newer = await self.store.run(self._page, grant, asked.log, request)
-            if newer:
-                return answer
-            slots.close()
-            with self.admission.poll(grant.customer_id):
-                return await self._wait(poll, exchange, ends, answer, asked.log, request)
+            return answer if newer else await self._wait(poll, exchange, ends, answer, asked.log, request)
 
     async def _wait(
         self, poll: Poll, exchange: Exchange, ends: float, answer: Answer, log: str, request: DiffRequest

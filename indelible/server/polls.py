@@ -34,7 +34,8 @@ class Wake:
         task = self._found.get(key)
         if task is None:
             task = self._found[key] = look()
-        found: T = await asyncio.shield(task)
+        # Not shielded: whoever waits here is cancelled only when the server stops, and then all are.
+        found: T = await task
         return found
 
 

@@ -40,6 +40,7 @@ class Telemetry:
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=self.registry,
         )
+        self._children: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._tracer = _tracer()
 
     def gauge(self, name: str, text: str, value: Any) -> None:
@@ -62,8 +63,9 @@ class Telemetry:
 
     def answered(self, call: str, code: str, exchange: Exchange, grant: Grant | None, seconds: float) -> None:
         """Count a request that was answered, and write its line."""
-        self._requests.labels(call, code).inc()
-        self._seconds.labels(call).observe(seconds)
+        count, times = self._of(call, code)
+        count.inc()
+        times.observe(seconds)
         self._received.inc(exchange.received)
         self._sent.inc(exchange.sent)
         if access.isEnabledFor(logging.INFO):
@@ -84,6 +86,13 @@ class Telemetry:
                     }
                 ),
             )
+
+    def _of(self, call: str, code: str) -> tuple[Counter, Histogram]:
+        """The counters of a call with this outcome; looking them up by their labels costs more than counting."""
+        found = self._children.get((call, code))
+        if found is None:
+            found = self._children[call, code] = (self._requests.labels(call, code), self._seconds.labels(call))
+        return found
 
     def page(self) -> bytes:
         """All metrics, in the text format of Prometheus."""
