@@ -15,6 +15,7 @@ from benchmarks import (
     cases_commit,
     cases_process,
     cases_sealing,
+    cases_service,
     cases_size,
     growth,
     machine,
@@ -36,6 +37,9 @@ CASES: dict[str, run.Case] = {
     "middle": cases_size.middle,
     "import": cases_process.importing,
     "memory": cases_process.memory,
+    "service-read": cases_service.read,
+    "service-commits": cases_service.commits,
+    "service-waking": cases_service.waking,
 }
 GROWTH = "growth"
 

@@ -27,9 +27,19 @@ from indelible.errors import (
 )
 from indelible.log import Log
 from indelible.secret import Secret
-from indelible.server.keys import ApiKey, Customer, Grant, Scope, check_customer_id, check_key_id, claim, generate
+from indelible.server.keys import (
+    SCOPES,
+    ApiKey,
+    Customer,
+    Grant,
+    Scope,
+    check_customer_id,
+    check_key_id,
+    claim,
+    generate,
+)
 
-__all__ = ["LOG_NAME", "Access", "ApiKey", "Customer", "Directory", "Grant", "Scope"]
+__all__ = ["LOG_NAME", "SCOPES", "Access", "ApiKey", "Customer", "Directory", "Grant", "Scope"]
 
 LOG_NAME: Final = "@/access"
 """Where access is kept. Customers' logs stand under their ids, and ``@`` is nobody's."""
@@ -112,6 +122,8 @@ class Access:
 
     ``backend`` holds the logs of all customers, each under its id. Every change is judged against the version that it
     was planned on, and planned anew if others came first: nobody overwrites another's. ``source`` is who makes them.
+    Besides what each names, changes raise ``TransactionConflict`` if others come first all the time, and what
+    ``Log.update`` does.
     """
 
     def __init__(self, backend: Backend, source: str | None = None) -> None:

@@ -45,7 +45,8 @@ class App:
     async def _lifespan(self, _app: object) -> AsyncIterator[None]:
         await self.service.open()
         try:
-            self._router.routes += [
+            # In front: they are what is asked for, and the router looks at one after another.
+            self._router.routes[:0] = [
                 Route(route.path, Endpoint(self.service, route), methods=["POST"]) for route in routes.ROUTES
             ]
             with _before_signals(self.service):

@@ -33,6 +33,7 @@ class Endpoint:
         self._service = service
         self._route = route
         self._handle: Handle = getattr(service.calls, route.name)
+        self._limits = service.settings.limits.tenant
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever it is."""
@@ -87,7 +88,7 @@ class Endpoint:
 
     def _parse(self, data: bytes) -> tuple[Credentials | None, Any]:
         """Who asks by the body, and what; all of it within the limits."""
-        limits = self._service.settings.limits.tenant
+        limits = self._limits
         asked: Any
         if self._route is routes.UPDATE:
             given, asked = updates.read_update(wire.documents(data), limits)

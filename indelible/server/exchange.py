@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import itertools
 import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -30,6 +31,15 @@ ABORT: Final = "indelible.abort"
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 
 
+_prefix: Final = seams.entropy(6).hex()
+_counter: Final = itertools.count(1)
+
+
+def _new_id() -> str:
+    """An id for a request that no other has; random enough to tell processes apart, and made without a system call."""
+    return f"{_prefix}-{next(_counter):x}"
+
+
 class ClientGone(Exception):
     """The client closed the connection; nobody waits for an answer."""
 
@@ -44,7 +54,7 @@ class Exchange:
         self._limits = limits
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         given = self._headers.get(routes.REQUEST_ID_HEADER.lower().encode(), b"")
-        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else seams.entropy(8).hex()
+        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else _new_id()
         self.received = 0
         self.sent = 0
         self.status = 0
