@@ -28,6 +28,7 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self.service = Service(settings)
+        self._calls: dict[str, Endpoint] = {}
         self._router = Router(
             [
                 Route("/healthz", self._health),
@@ -39,16 +40,16 @@ class App:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request, or live through the life of the server."""
-        await self._router(scope, receive, send)
+        call = self._calls.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        await (call or self._router)(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, _app: object) -> AsyncIterator[None]:
         await self.service.open()
         try:
-            # In front: they are what is asked for, and the router looks at one after another.
-            self._router.routes[:0] = [
-                Route(route.path, Endpoint(self.service, route), methods=["POST"]) for route in routes.ROUTES
-            ]
+            self._calls = {route.path: Endpoint(self.service, route) for route in routes.ROUTES}
+            # The router is left with what is asked of a call by another method: it says which there is.
+            self._router.routes += [Route(path, call, methods=["POST"]) for path, call in self._calls.items()]
             with _before_signals(self.service):
                 yield
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
 from typing import Final
 
 import attrs
@@ -29,7 +28,7 @@ from indelible.messages import (
 )
 from indelible.pages import DiffRequest
 from indelible.records import Committed
-from indelible.server.admission import Admission
+from indelible.server.admission import Admission, Slots
 from indelible.server.exchange import ClientGone, Exchange
 from indelible.server.keys import Grant
 from indelible.server.polls import Poll, Polls, Wake
@@ -57,7 +56,7 @@ class Calls:
     admission: Admission
     limits: ServiceLimits
 
-    async def create(self, asked: CreateLog, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+    async def create(self, asked: CreateLog, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``Backend.create``."""
         grant.require_group(asked.group)
 
@@ -69,7 +68,7 @@ class Calls:
 
         return await self.store.run(make)
 
-    async def update(self, asked: UpdateLog, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+    async def update(self, asked: UpdateLog, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``Backend.update``."""
         name = self._name(grant, asked.log)
         if grant.group is not None:
@@ -80,7 +79,7 @@ class Calls:
         head = await self.head(grant, asked.log) if committed.replayed else committed.version
         return Answer(routes.UPDATE.encode(committed), head)
 
-    async def diff(self, asked: DiffLog, grant: Grant, exchange: Exchange, slots: ExitStack) -> Answer:
+    async def diff(self, asked: DiffLog, grant: Grant, exchange: Exchange, slots: Slots) -> Answer:
         """See ``Backend.diff``. Whoever waits holds no thread, and is no request among those at once."""
         limit = min(asked.request.limit, self.limits.page, LARGEST_PAGE)
         request = attrs.evolve(asked.request, limit=limit, wait_seconds=0.0)
@@ -89,8 +88,9 @@ class Calls:
         ends = seams.monotonic() + asked.request.wait_seconds
         name = self._name(grant, asked.log)
         slots.close()
-        with self.admission.poll(grant.customer_id), self.polls.waiting(name, request.from_version, grant) as poll:
-            await self.polls.ready(name)
+        self.admission.poll(grant.customer_id, slots)
+        with self.polls.wait(name, request.from_version, grant) as poll:
+            await poll.ready()
             answer, newer = await self.store.run(self._page, grant, asked.log, request)
             return answer if newer else await self._wait(poll, exchange, ends, answer, asked.log, request)
 
@@ -123,7 +123,7 @@ class Calls:
 
         return await wake.once((grant.group, request), look)
 
-    async def describe(self, asked: DescribeLog, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+    async def describe(self, asked: DescribeLog, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``Backend.describe``."""
 
         def look() -> Answer:
@@ -134,7 +134,7 @@ class Calls:
 
         return await self.store.run(look)
 
-    async def list(self, asked: ListLogs, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+    async def list(self, asked: ListLogs, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``Backend.logs``."""
 
         def look() -> Answer:
@@ -152,7 +152,7 @@ class Calls:
 
         return await self.store.run(look)
 
-    async def versions(self, asked: ListVersions, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+    async def versions(self, asked: ListVersions, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``Backend.versions``."""
 
         def look() -> Answer:
@@ -169,7 +169,7 @@ class Calls:
 
         return await self.store.run(look)
 
-    async def history(self, asked: KeyRevisions, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+    async def history(self, asked: KeyRevisions, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``KeyHistory.history``."""
 
         def look() -> Answer:
@@ -190,7 +190,7 @@ class Calls:
 
         return await self.store.run(look)
 
-    async def trim(self, asked: TrimLog, grant: Grant, _exchange: Exchange, _slots: ExitStack) -> Answer:
+    async def trim(self, asked: TrimLog, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``Backend.trim``."""
 
         def forget() -> Answer:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from typing import Any, Final
 
 from indelible import faults, routes, seams, shapes, updates, wire
 from indelible.credentials import Credentials
 from indelible.errors import BadApiKey, Overloaded
+from indelible.server.admission import Slots
 from indelible.server.calls import Answer
 from indelible.server.exchange import ClientGone, Exchange, Receive, Scope, Send
 from indelible.server.keys import Grant
@@ -23,7 +23,7 @@ _RETRY_SECONDS: Final = 1
 
 log = logging.getLogger("indelible.server")
 
-Handle = Callable[[Any, Grant, Exchange, ExitStack], Awaitable[Answer]]
+Handle = Callable[[Any, Grant, Exchange, Slots], Awaitable[Answer]]
 
 
 class Endpoint:
@@ -41,16 +41,20 @@ class Endpoint:
         service = self._service
         exchange = Exchange(scope, receive, send, service.settings.limits)
         request = Request(exchange)
-        code = "OK"
-        with service.telemetry.request(self._route.name, exchange.request_id):
-            try:
-                answer = await self._answer(request)
-                await exchange.answer(200, answer.body, answer.head)
-            except ClientGone:
-                code = "CLIENT_GONE"
-            except Exception as error:  # noqa: BLE001 - whatever happens, the client is told, and told no more than it may
-                code = await self._refuse(request, error)
-        service.telemetry.answered(self._route.name, code, exchange, request.grant, seams.monotonic() - started)
+        code = "CANCELLED"
+        span = service.telemetry.span(self._route.name, exchange.request_id)
+        try:
+            answer = await self._answer(request)
+            await exchange.answer(200, answer.body, answer.head)
+            code = "OK"
+        except ClientGone:
+            code = "CLIENT_GONE"
+        except Exception as error:  # noqa: BLE001 - whatever happens, the client is told, and told no more than it may
+            code = await self._refuse(request, error)
+        finally:
+            service.telemetry.answered(
+                span, self._route.name, code, exchange, request.grant, seams.monotonic() - started
+            )
 
     async def _answer(self, request: Request) -> Answer:
         service, exchange = self._service, request.exchange
@@ -60,10 +64,9 @@ class Endpoint:
         if credentials is not None:
             # Known before the body is read: a stranger's is not worth the work.
             self._let_in(request, credentials)
-        with ExitStack() as slots:
-            slots.enter_context(self._slot(request.grant))
-            read = slots.enter_context(exchange.body(service.admission))
-            data = await read()
+        with Slots() as slots:
+            self._admit(request.grant, slots)
+            data = await exchange.body(service.admission, slots)
             if len(data) > _IN_THREAD:
                 given, asked = await service.store.run(self._parse, data)
             else:
@@ -73,7 +76,7 @@ class Endpoint:
             if request.grant is None:
                 if given is None:
                     raise BadApiKey
-                slots.enter_context(self._slot(self._let_in(request, given)))
+                self._admit(self._let_in(request, given), slots)
             assert request.grant is not None
             return await self._handle(asked, request.grant, exchange, slots)
 
@@ -82,9 +85,12 @@ class Endpoint:
         grant.require(self._route.scope)
         return grant
 
-    def _slot(self, grant: Grant | None) -> Any:
+    def _admit(self, grant: Grant | None, slots: Slots) -> None:
         admission = self._service.admission
-        return admission.stranger() if grant is None else admission.request(grant.customer_id)
+        if grant is None:
+            admission.stranger(slots)
+        else:
+            admission.request(grant.customer_id, slots)
 
     def _parse(self, data: bytes) -> tuple[Credentials | None, Any]:
         """Who asks by the body, and what; all of it within the limits."""

@@ -7,14 +7,13 @@ import base64
 import binascii
 import itertools
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from indelible import routes, seams
 from indelible.credentials import Credentials
 from indelible.errors import BadApiKey, InvalidRequest, TooLarge
-from indelible.server.admission import Admission
+from indelible.server.admission import Admission, Slots
 from indelible.server.settings import ServiceLimits
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -28,6 +27,7 @@ _PIECE: Final = 64 * 1024
 ABORT: Final = "indelible.abort"
 """Where the scope of a request holds what breaks its connection off, whatever is still to be sent."""
 
+_REQUEST_ID_HEADER: Final = routes.REQUEST_ID_HEADER.lower().encode()
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 
 
@@ -47,13 +47,14 @@ class ClientGone(Exception):
 class Exchange:
     """A request as it comes in, and the way for its answer to go out."""
 
+    __slots__ = ("_limits", "_receive", "_scope", "_send", "_whole", "received", "request_id", "sent", "status")
+
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: ServiceLimits) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self._limits = limits
-        self._headers: dict[bytes, bytes] = dict(scope["headers"])
-        given = self._headers.get(routes.REQUEST_ID_HEADER.lower().encode(), b"")
+        given = self._header(_REQUEST_ID_HEADER) or b""
         self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else _new_id()
         self.received = 0
         self.sent = 0
@@ -62,7 +63,7 @@ class Exchange:
 
     def credentials(self) -> Credentials | None:
         """Who asks, as the head says it (HTTP Basic); None if it does not. Raises ``BadApiKey`` for anything else."""
-        value = self._headers.get(b"authorization")
+        value = self._header(b"authorization")
         if value is None:
             return None
         scheme, _, encoded = value.partition(b" ")
@@ -75,36 +76,29 @@ class Exchange:
                 pass
         raise BadApiKey
 
-    @contextmanager
-    def body(self, admission: Admission) -> Iterator[Callable[[], Awaitable[bytes]]]:
-        """Within this context, the body may be read, and counts among those that are held."""
-        held = 0
-
-        async def read() -> bytes:
-            nonlocal held
-            if b"content-encoding" in self._headers:
-                raise InvalidRequest("a body must be sent as it is, without Content-Encoding")
-            length = self._headers.get(b"content-length", b"0")
-            if _LENGTH.fullmatch(length):
-                self._fits(int(length))
-            chunks = []
-            try:
-                async with asyncio.timeout(self._limits.body_seconds):
-                    while not self._whole:
-                        chunk = await self._next()
-                        self._fits(self.received)
-                        admission.hold(len(chunk))
-                        held += len(chunk)
-                        chunks.append(chunk)
-            except TimeoutError:
-                most = self._limits.body_seconds
-                raise InvalidRequest(f"the body took longer than {most} s; send it faster, or less at once") from None
-            return b"".join(chunks)
-
+    async def body(self, admission: Admission, slots: Slots) -> bytes:
+        """The body, which counts among those that are held. Raises ``InvalidRequest``, ``TooLarge``, ``Overloaded``."""
+        if self._header(b"content-encoding") is not None:
+            raise InvalidRequest("a body must be sent as it is, without Content-Encoding")
+        length = self._header(b"content-length") or b"0"
+        if _LENGTH.fullmatch(length):
+            self._fits(int(length))
+        chunks = []
         try:
-            yield read
-        finally:
-            admission.let_go(held)
+            async with asyncio.timeout(self._limits.body_seconds):
+                while not self._whole:
+                    chunk = await self._next()
+                    self._fits(self.received)
+                    admission.hold(len(chunk), slots)
+                    chunks.append(chunk)
+        except TimeoutError:
+            most = self._limits.body_seconds
+            raise InvalidRequest(f"the body took longer than {most} s; send it faster, or less at once") from None
+        return b"".join(chunks)
+
+    def _header(self, name: bytes) -> bytes | None:
+        headers: list[tuple[bytes, bytes]] = self._scope["headers"]
+        return next((value for known, value in headers if known == name), None)
 
     def _fits(self, size: int) -> None:
         most = self._limits.body

@@ -56,8 +56,8 @@ class Keyring:
             self._polls.expel(lambda grant: grant is _OWN or self.still_valid(grant))
 
     async def _next_change(self) -> None:
-        with self._polls.waiting(LOG_NAME, self._directory.version, _OWN) as poll:
-            await self._polls.ready(LOG_NAME)
+        with self._polls.wait(LOG_NAME, self._directory.version, _OWN) as poll:
+            await poll.ready()
             # Whatever came before the subscription is looked up; whatever comes after it wakes the poll.
             await self._refresh()
             timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, poll.end)

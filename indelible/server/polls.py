@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+import functools
+from collections.abc import Callable, Hashable
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
 
 import attrs
 
@@ -41,27 +42,52 @@ class Wake:
 
 @attrs.define(eq=False)
 class Poll:
-    """One who waits: until something is new (a ``Wake``), until there is no more to wait for (None), or an error."""
+    """One who waits: until something is new (a ``Wake``), until there is no more to wait for (None), or an error.
+
+    Once it is a context, leaving that ends it.
+    """
 
     grant: Grant
     woken: asyncio.Future[Wake | None]
+    _topic: _Topic
 
     def rest(self) -> None:
         """Wait anew."""
         self.woken = self.woken.get_loop().create_future()
+
+    async def ready(self) -> None:
+        """Come back once changes are told: what was there before is to be looked up. Raises as the store does."""
+        subscribed = self._topic.subscribed
+        if not subscribed.done():
+            await asyncio.wait([subscribed])
+        subscribed.result()
 
     def end(self) -> None:
         """Let it go: its time is over, its client has gone, or the service stops."""
         if not self.woken.done():
             self.woken.set_result(None)
 
+    def leave(self) -> None:
+        """Wait no more."""
+        self._topic.polls.discard(self)
+        self._topic.left()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.leave()
+
 
 @attrs.define(eq=False)
 class _Topic:
-    """A log that somebody waits for."""
+    """A log that somebody waits for; ``left`` is called whenever somebody leaves."""
 
     polls: set[Poll]
     subscribed: asyncio.Task[Callable[[], None]]
+    left: Callable[[], None]
     told: bool = False
 
 
@@ -78,27 +104,23 @@ class Polls:
         """How many customers' polls wait."""
         return sum(poll.grant.key_id != "" for topic in self._topics.values() for poll in topic.polls)
 
-    @contextmanager
-    def waiting(self, log: str, after: int, grant: Grant) -> Iterator[Poll]:
-        """One who waits for ``log`` to go beyond ``after``; before looking, ``ready`` must have returned."""
-        poll = Poll(grant, self._loop.create_future())
+    def wait(self, log: str, after: int, grant: Grant) -> Poll:
+        """One who waits for ``log`` to go beyond ``after``, and is to ``leave``; look once it is ``ready``."""
         topic = self._topics.get(log)
         if topic is None:
-            topic = self._topics[log] = _Topic(set(), self._loop.create_task(self._subscribe(log, after)))
+            subscribed = self._loop.create_task(self._subscribe(log, after))
+            topic = self._topics[log] = _Topic(set(), subscribed, functools.partial(self._left, log))
+        poll = Poll(grant, self._loop.create_future(), topic)
         topic.polls.add(poll)
         if self._stopped:
             poll.end()
-        try:
-            yield poll
-        finally:
-            topic.polls.discard(poll)
-            if not topic.polls and self._topics.get(log) is topic:
-                del self._topics[log]
-                topic.subscribed.add_done_callback(_unsubscribe)
+        return poll
 
-    async def ready(self, log: str) -> None:
-        """Come back once changes of ``log`` are told: what was there before is to be looked up. Raises as the store."""
-        await asyncio.shield(self._topics[log].subscribed)
+    def _left(self, log: str) -> None:
+        topic = self._topics.get(log)
+        if topic is not None and not topic.polls:
+            del self._topics[log]
+            topic.subscribed.add_done_callback(_unsubscribe)
 
     async def _subscribe(self, log: str, after: int) -> Callable[[], None]:
         def told() -> None:

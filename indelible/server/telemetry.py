@@ -5,11 +5,9 @@ No body, key, value or name of a log is in any of it, and no secret.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import logging
-from contextlib import AbstractContextManager
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -51,18 +49,20 @@ class Telemetry:
         """Count a commit of so many transactions."""
         self._groups.observe(size)
 
-    def request(self, call: str, request_id: str) -> AbstractContextManager[object]:
-        """A span around one request."""
+    def span(self, call: str, request_id: str) -> Any:
+        """The span of one request, for ``answered`` to end; None without OpenTelemetry."""
         if self._tracer is None:
-            return contextlib.nullcontext()
+            return None
         attributes = {"indelible.call": call, "indelible.request_id": request_id}
-        found: AbstractContextManager[object] = self._tracer.start_as_current_span(
-            f"indelible {call}", attributes=attributes
-        )
-        return found
+        return self._tracer.start_span(f"indelible {call}", attributes=attributes)
 
-    def answered(self, call: str, code: str, exchange: Exchange, grant: Grant | None, seconds: float) -> None:
-        """Count a request that was answered, and write its line."""
+    def answered(
+        self, span: Any, call: str, code: str, exchange: Exchange, grant: Grant | None, seconds: float
+    ) -> None:
+        """Count a request that was answered, write its line, and end its span."""
+        if span is not None:
+            span.set_attribute("indelible.code", code)
+            span.end()
         count, times = self._of(call, code)
         count.inc()
         times.observe(seconds)
