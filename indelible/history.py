@@ -104,15 +104,23 @@ def start(cursor: Cursor | None, backward: bool) -> tuple[Place, bool] | None:
 
 
 def cut(steps: Iterable[Step], request: DiffRequest, span: Range) -> Page:
-    """The page that ``steps``, sorted and from the cursor on, begin with, and the cursor of the next (S12)."""
+    """The page that ``steps``, sorted and from the cursor on, begin with, and the cursor of the next (S12).
+
+    It looks at one step more than it holds, and at no other.
+    """
     versions = (span.high, span.low) if span.backward else (span.low, span.high)
     if request.limit == 0:
         return Page(*versions, (), None)
-    whole = list(itertools.islice(steps, min(request.limit, 2**62) + 1))
-    following = None
-    if len(whole) > request.limit:
-        following = _cursor(whole.pop(), whole[-1], request.order)
-    return Page(*versions, tuple([change for _, change in whole]), following)
+    whole: list[Step] = []
+    room, rest = request.max_bytes, iter(steps)
+    for step in itertools.islice(rest, min(request.limit, 2**62)):
+        whole.append(step)
+        room -= len(step[1].key) + len(step[1].value)
+        if room <= 0:
+            break
+    following = next(rest, None)
+    cursor = None if following is None else _cursor(following, whole[-1], request.order)
+    return Page(*versions, tuple([change for _, change in whole]), cursor)
 
 
 def _cursor(step: Step, last: Step, order: Order) -> Cursor:

@@ -16,6 +16,9 @@ Order: TypeAlias = Literal["command", "key"]
 DEFAULT_LIMIT = 10_000
 """Changes on a page unless told otherwise."""
 
+DEFAULT_MAX_BYTES = 8 * 1024 * 1024
+"""Bytes of keys and values after which a page ends unless told otherwise."""
+
 
 @attrs.frozen
 class AtCommand:
@@ -64,8 +67,9 @@ class DiffRequest:
 
     ``to_version=None`` means the head. ``wait_seconds`` matters only then: with ``from_version`` at the head, the
     answer waits that long for a newer version. ``cursor`` continues after a page whose ``next`` it was, with the same
-    versions and order. ``limit`` is the most changes on the page; 0 asks for the versions alone.
-    Raises ``InvalidRequest`` for negative or non-integer numbers, and a cursor of the other order.
+    versions and order. ``limit`` is the most changes on the page; 0 asks for the versions alone. ``max_bytes`` are the
+    bytes of keys and values after which the page ends; a page with anything left to tell holds at least one change.
+    Raises ``InvalidRequest`` for negative or non-integer numbers, no bytes at all, and a cursor of the other order.
     """
 
     from_version: int = 0
@@ -73,6 +77,7 @@ class DiffRequest:
     wait_seconds: float = attrs.field(default=0.0, kw_only=True, converter=_seconds)
     order: Order = attrs.field(default="command", kw_only=True)
     limit: int = attrs.field(default=DEFAULT_LIMIT, kw_only=True)
+    max_bytes: int = attrs.field(default=DEFAULT_MAX_BYTES, kw_only=True)
     cursor: Cursor | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
@@ -80,6 +85,8 @@ class DiffRequest:
         if self.to_version is not None:
             checks.version(self.to_version, "to_version")
         checks.version(self.limit, "limit")
+        if checks.version(self.max_bytes, "max_bytes") == 0:
+            raise InvalidRequest("max_bytes must be 1 or more; limit=0 asks for the versions alone")
         if self.order not in ("command", "key"):
             raise InvalidRequest("order must be 'command' or 'key'")
         if self.cursor is not None:

@@ -9,10 +9,19 @@ import apsw
 import pytest
 from sqlitetools import PATIENCE, failing_storage, keys, put
 
-from indelible.backends.sqlite import SQLiteBackend
+from indelible.backend import Submission
+from indelible.backends.sqlite import SQLiteBackend, waiters
 from indelible.backends.sqlite.file import DatabaseFile
 from indelible.commands import Insert, Transaction, Upsert
-from indelible.errors import IndelibleError, NotExecuted, OutcomeUnknown, Rejected
+from indelible.errors import (
+    IndelibleError,
+    NotExecuted,
+    OutcomeUnknown,
+    Rejected,
+    TransactionIdReused,
+    UnexpectedValue,
+)
+from indelible.records import Committed
 
 
 @pytest.fixture
@@ -67,6 +76,33 @@ def test_a_write_that_fails_leaves_nothing_unsaid(path, at, count, error):
     assert failed, "no write was made to fail"
     backend = SQLiteBackend(path)
     assert check_whole(backend, path, [*found, b"last"]) == {*found, b"last"}
+    backend.close()
+
+
+@pytest.mark.parametrize("count", [1, 3, 1000], ids=["once", "thrice", "for good"])
+@pytest.mark.parametrize("at", range(1, 10))
+def test_a_write_that_fails_in_a_group_leaves_nothing_unsaid(path, at, count):
+    """S17, S22: whichever write of a group fails, every one of it is told what is true, before and after reopening."""
+    with failing_storage() as storage:
+        backend = SQLiteBackend(path)
+        backend.create("a")
+        put(backend, b"first")
+        sent = [Submission("a", Transaction([Insert(b"%d" % turn, bytes(5000))])) for turn in range(12)]
+        storage.arm(at, count)
+        told = [answer for start in (0, 4, 8) for answer in backend.update_all(sent[start : start + 4])]
+        failed = storage.writes >= at
+        storage.disarm()
+        by_fate = {kind: [b"%d" % turn for turn in range(12) if type(told[turn]) is kind] for kind in map(type, told)}
+        assert set(by_fate) <= {Committed, NotExecuted, OutcomeUnknown}
+        acknowledged, unknown = by_fate.get(Committed, []), by_fate.get(OutcomeUnknown, [])
+        check_whole(backend, path, [b"first", *acknowledged], unknown)
+        again = backend.update_all([Submission("a", it.transaction, 2) for it in sent])
+        assert all(isinstance(it, Committed) for it in again)
+        assert {b"%d" % turn for turn in range(12) if again[turn].replayed} >= set(acknowledged)
+        backend.close()
+    assert failed, "no write was made to fail"
+    backend = SQLiteBackend(path)
+    check_whole(backend, path, [b"first", *(it.transaction.commands[0].key for it in sent)])
     backend.close()
 
 
@@ -160,6 +196,88 @@ def test_a_rejection_that_is_to_be_kept_survives_a_failed_commit(plan, path, whe
             backend.update("a", sent, 1)
     else:
         assert not backend.update("a", sent, 1).changed
+    backend.close()
+
+
+class Group:
+    """A group that holds one of every kind, in a log that holds ``known`` already."""
+
+    def __init__(self, backend):
+        backend.create("a")
+        backend.create("b")
+        self.known = Transaction([Insert(b"known", b"1")])
+        backend.update("a", self.known)
+        first = Transaction([Insert(b"k", b"1")])
+        self.members = {
+            "fresh": Submission("a", first),
+            "the same id": Submission("a", first),
+            "other content": Submission("a", Transaction([Insert(b"k", b"2")], id=first.id)),
+            "refused for good": Submission("a", Transaction([Insert(b"k", b"2")]), 2),
+            "replayed": Submission("a", self.known),
+            "another log": Submission("b", Transaction([Insert(b"k", b"1")])),
+            "refused": Submission("a", Transaction([Insert(b"k", b"3")])),
+        }
+
+    def told(self, backend):
+        answers = backend.update_all(list(self.members.values()))
+        return {
+            name: it if isinstance(it, Committed) else type(it) for name, it in zip(self.members, answers, strict=True)
+        }
+
+
+WHOLE = {
+    "fresh": Committed(2, changed=True, replayed=False),
+    "the same id": Committed(2, changed=True, replayed=True),
+    "other content": TransactionIdReused,
+    "refused for good": UnexpectedValue,
+    "replayed": Committed(1, changed=True, replayed=True),
+    "another log": Committed(1, changed=True, replayed=False),
+    "refused": UnexpectedValue,
+}
+
+
+def test_a_groups_commit_that_failed_after_it_took_effect_is_found_out(plan, path, monkeypatch):
+    """S16, S22: each is told what is kept under its id, and who waits is woken; what nothing is kept of is not executed."""
+    woken = []
+    monkeypatch.setattr(waiters.Waiters, "announce", lambda _, log, head: woken.append((log, head)))
+    backend = SQLiteBackend(path)
+    it = Group(backend)
+    woken.clear()
+    plan.append("late")
+    assert it.told(backend) == WHOLE | {"refused": NotExecuted}
+    assert not plan
+    assert (keys(backend), keys(backend, "b")) == ([b"known", b"k"], [b"k"])
+    assert sorted(woken) == [("a", 2), ("b", 1)]
+    backend.close()
+
+
+def test_a_groups_commit_that_failed_before_it_took_effect_is_not_executed(plan, path, monkeypatch):
+    """S16, S17, S22: nothing of the group is there and nobody is told otherwise; sent again, it goes through."""
+    backend = SQLiteBackend(path)
+    it = Group(backend)
+    woken = []
+    monkeypatch.setattr(waiters.Waiters, "announce", lambda *_: woken.append(1))
+    plan.append("early")
+    assert it.told(backend) == dict.fromkeys(WHOLE, NotExecuted) | {"replayed": WHOLE["replayed"]}
+    assert not plan
+    assert (keys(backend), keys(backend, "b"), woken) == ([b"known"], [], [])
+    assert it.told(backend) == WHOLE, "the control: so it is without a failure"
+    backend.close()
+
+
+@pytest.mark.parametrize(("first", "kept"), [("early", False), ("late", True)])
+def test_a_groups_commit_of_which_nothing_can_be_found_out_is_unknown(plan, path, first, kept):
+    """S17, S22: when looking fails too, each gets its own transaction back; sent again, each gets its answer."""
+    backend = SQLiteBackend(path)
+    backend.create("a")
+    plan.extend([first, "early"])
+    sent = [Submission("a", Transaction([Insert(b"%d" % number, b"v")]), number) for number in range(1, 4)]
+    errors = backend.update_all(sent)
+    assert not plan
+    assert [type(it) for it in errors] == [OutcomeUnknown] * 3
+    assert [(it.log, it.transaction, it.attempt) for it in errors] == [("a", it.transaction, it.attempt) for it in sent]
+    again = backend.update_all([Submission(it.log, it.transaction, it.attempt + 1) for it in errors])
+    assert again == [Committed(version, changed=True, replayed=kept) for version in (1, 2, 3)]
     backend.close()
 
 

@@ -2,14 +2,16 @@
 
 import itertools
 
+import apsw
+import attrs
 import pytest
 
 from indelible.backends.sqlite import SQLiteBackend
-from indelible.commands import Insert, Transaction
+from indelible.commands import Insert, Transaction, Upsert
 from indelible.errors import DamagedStore, UnexpectedValue
 from indelible.pages import AtCommand, AtKey, DiffRequest
 from indelible.testing.oracle import page
-from indelible.testing.samples import HISTORIES, LOG, fill
+from indelible.testing.samples import HISTORIES, LOG, fill, state
 
 
 @pytest.fixture
@@ -36,6 +38,62 @@ def test_s12_any_cursor_and_any_limit(backend, name):
             assert backend.diff(LOG, request) == page(model, request), request
 
 
+def bounded(model, request):
+    """The oracle's page of the fewest changes that use its bytes up, or of all."""
+    for limit in itertools.count(1):
+        it = page(model, attrs.evolve(request, limit=limit))
+        size = sum(len(change.key) + len(change.value) for change in it.changes)
+        if it.next is None or limit == request.limit or size >= request.max_bytes:
+            return it
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_s12_any_cursor_and_any_bytes(backend, name):
+    """S12: from a cursor at any place, a page of any bytes is that of the oracle which they are used up by."""
+    model = fill(backend, name).log(LOG)
+    keys = sorted({key for state in model.states for key in state})
+    cursors = {
+        "command": [AtCommand(*place) for place in itertools.product(range(model.head + 2), range(4), (False, True))],
+        "key": [AtKey(key, seen) for key in keys for seen in (False, True)],
+    }
+    ranges = {(0, model.head), (model.head, 0), (model.head // 2, model.head)}
+    for (start, end), order in itertools.product(sorted(ranges), cursors):
+        for cursor, most, limit in itertools.product([None, *cursors[order]], (1, 2, 4, 9), (2, 1000)):
+            request = DiffRequest(start, end, order=order, limit=limit, max_bytes=most, cursor=cursor)
+            assert backend.diff(LOG, request) == bounded(model, request), request
+
+
+def test_s12_a_page_ends_at_8_mib_unless_told_otherwise(backend):
+    """S12: the bytes of a page that nobody bounds are 8 MiB; the control: with one more, it goes on."""
+    for number in range(17):
+        backend.update(LOG, Transaction([Insert(b"%c" % (65 + number), bytes(512 * 1024 - 1))]))
+    for most, count in [({}, 16), ({"max_bytes": 8 * 1024 * 1024}, 16), ({"max_bytes": 8 * 1024 * 1024 + 1}, 17)]:
+        assert len(backend.diff(LOG, DiffRequest(**most)).changes) == count
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 300), (300, 0), (150, 300), (100, 200), (300, 100)])
+def test_s12_a_page_bounded_in_bytes_reads_little_more_than_it_holds(backend, low, high):
+    """S12: rows beyond a page are not read, but for the few that tell where the next begins; and no read goes on."""
+    for number in range(300):
+        backend.update(LOG, Transaction([Upsert(b"%d" % (number % 100), b"%d" % number)]))
+    rows = []
+    db = backend._file._borrow()
+    backend._file._idle[:] = [db]
+    db.trace_v2(apsw.SQLITE_TRACE_ROW, rows.append)
+    told = backend.diff(LOG, DiffRequest(low, high, max_bytes=20))
+    few = len(rows)
+    rows.clear()
+    backend.diff(LOG, DiffRequest(low, high))
+    db.trace_v2(0)
+    assert told.next is not None
+    assert few < len(told.changes) + 8
+    assert len(rows) >= 100, "the control: a whole diff reads many"
+    other = apsw.Connection(backend._file.path)
+    assert other.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0] == 0, "somebody is still reading"
+    other.close()
+    assert len(state(backend)) == 100
+
+
 @pytest.mark.parametrize(
     ("statement", "ask"),
     [
@@ -47,8 +105,6 @@ def test_s12_any_cursor_and_any_limit(backend, name):
 )
 def test_s17_a_row_that_nobody_wrote_is_told_as_damage(backend, tmp_path, statement, ask):
     """S17: a text that is no UTF-8 or a time beyond the calendar is a damaged store; nothing of it is in the error."""
-    import apsw
-
     fill(backend, "there and back")
     other = apsw.Connection(str(tmp_path / "logs.db"))
     other.execute(statement)
@@ -70,8 +126,6 @@ def test_s17_a_row_that_nobody_wrote_is_told_as_damage(backend, tmp_path, statem
 )
 def test_s16_s17_a_rejection_that_no_rule_gives_is_told_as_damage(backend, tmp_path, kept):
     """S16, S17: a kept rejection is told again as it was; where its row was changed, the store is damaged."""
-    import apsw
-
     backend.update(LOG, Transaction([Insert(b"k", b"v")]))
     refused = Transaction([Insert(b"k", b"other")])
     for _ in range(2):

@@ -157,21 +157,25 @@ path, leaving = sys.argv[1:]
 backend = SQLiteBackend(path)
 backend.create("a")
 backend.update("a", Transaction([Insert(b"before", b"v")]))
+told = []
+unsubscribe = backend.subscribe("a", 1, lambda: told.append(os.getpid()))
 child = os.fork()
 if child == 0:
-    told = 0
+    refused = 0
     for ask in (
         lambda: backend.update("a", Transaction([Insert(b"child", b"v")])),
         lambda: backend.diff("a", DiffRequest()),
         lambda: backend.diff("a", DiffRequest(1, wait_seconds=60)),
         lambda: backend.describe("a"),
+        lambda: backend.subscribe("a", 0, print),
     ):
         try:
             ask()
         except Closed:
-            told += 1
+            refused += 1
     backend.close()
-    if told != 4:
+    unsubscribe()
+    if refused != 5 or told:
         os._exit(1)
     if leaving == "quickly":
         os._exit(0)
@@ -179,6 +183,8 @@ if child == 0:
     sys.exit(0)
 assert os.waitpid(child, 0)[1] == 0, "the child's use was not refused"
 backend.update("a", Transaction([Insert(b"after", b"v")]))
+assert told == [os.getpid()], "what happens here was not told here"
+unsubscribe()
 own = SQLiteBackend(path)
 own.update("a", Transaction([Insert(b"own", b"v")]))
 print([change.key for change in backend.diff("a", DiffRequest()).changes])

@@ -9,6 +9,7 @@ from sqlitetools import PATIENCE, InBackground, ends, put, python, until
 from indelible.backends.sqlite import SQLiteBackend, waiters
 from indelible.errors import Closed, DamagedStore
 from indelible.pages import DiffRequest
+from indelible.testing.laws.subscribing import SubscribingLaws, Told
 
 WRITER = """
 import sys
@@ -196,4 +197,106 @@ def test_waiters_and_commits_race_and_nothing_is_missed(backend, path):
         ends(writer)
     for follower in followers:
         assert follower.result() == list(range(1, total + 1))
+    other.close()
+
+
+# Subscriptions
+
+
+class TestSubscribersOfOneFile(SubscribingLaws):
+    """The laws where a second backend commits to the same file: only the watcher's thread can tell of it."""
+
+    def make_backend(self, tmp_path):
+        self.path = tmp_path / "logs.db"
+        return SQLiteBackend(self.path)
+
+    def beside(self, backend):
+        return SQLiteBackend(self.path)
+
+
+def test_a_watcher_looks_while_somebody_is_subscribed(backend):
+    """S13: one thread, there before ``subscribe`` returns, and gone soon after the last has left; nobody has to wait."""
+    for _ in range(2):
+        assert watchers() == []
+        leaving = [backend.subscribe("a", 0, Told()) for _ in range(3)]
+        assert len(watchers()) == 1
+        for leave in leaving:
+            time.sleep(2 * waiters.GLANCE_SECONDS)
+            assert len(watchers()) == 1
+            leave()
+        until(lambda: not watchers())
+        assert backend._waiters._waiting == {}
+
+
+def test_a_commit_of_another_process_is_told(backend, path):
+    """S13: a subscriber is told of the commits of another process, whether the watcher has just begun or looked often."""
+    writer = python(WRITER, path)
+    assert writer.stdout.readline() == "ready\n"
+    lasting = Told()
+    backend.subscribe("a", 0, lasting)
+    for version in range(5):
+        fresh = Told()
+        leave = backend.subscribe("a", version, fresh)
+        writer.stdin.write(f"{version}\n")
+        writer.stdin.flush()
+        fresh.wait()
+        lasting.wait()
+        assert backend.describe("a").head == version + 1
+        leave()
+    assert ends(writer) == "1\n2\n3\n4\n5\n"
+    assert lasting.times == 5
+
+
+def test_a_commit_before_the_first_look_is_told(backend, path, monkeypatch):
+    """S13: what another backend commits after ``subscribe`` returned, and before the watcher looked at all, is told."""
+    monkeypatch.setattr(waiters, "GLANCE_SECONDS", 0.3)
+    told, other = Told(), SQLiteBackend(path)
+    backend.subscribe("a", 0, told)
+    put(other, b"k")
+    told.wait()
+    other.close()
+
+
+@pytest.mark.parametrize("happens", ["deleted", "replaced"])
+def test_a_file_that_goes_away_is_told_and_not_all_the_time(backend, path, happens):
+    """S21: a subscriber learns of a file that is deleted or replaced, by being told and looking; and is not flooded."""
+    put(backend, b"k")
+    told = Told()
+    leave = backend.subscribe("a", 1, told)
+    if happens == "deleted":
+        path.unlink()
+    else:
+        other = SQLiteBackend(path.with_name("other"))
+        other.close()
+        path.with_name("other").replace(path)
+    told.wait()
+    with pytest.raises(DamagedStore):
+        backend.describe("a")
+    time.sleep(1)
+    assert told.times < 10
+    leave()
+    until(lambda: not watchers())
+
+
+def test_a_watcher_that_fails_goes_on_for_subscribers(backend, path, monkeypatch):
+    """S13: when looking fails for a while, subscribers are told in vain, and of the next commit all the same."""
+    looks = []
+    changed = waiters.Watch.changed
+
+    def fails_first(self):
+        looks.append(1)
+        if len(looks) in (1, 2, 4):
+            raise OSError("too many open files")
+        return changed(self)
+
+    monkeypatch.setattr(waiters.Watch, "changed", fails_first)
+    told = Told()
+    backend.subscribe("a", 0, told)
+    until(lambda: len(looks) > 5)
+    assert told.times == 3
+    told.wait()
+    other = SQLiteBackend(path)
+    put(other, b"k")
+    told.wait()
+    assert (told.times, len(watchers())) == (4, 1)
     other.close()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from indelible import seams
+import attrs
+
+from indelible import checks, seams
 from indelible.changes import Revision
 from indelible.commands import Transaction
 from indelible.errors import Closed, LogExists, NonexistentLog
@@ -16,6 +19,14 @@ from indelible.ledger import Ledger
 from indelible.limits import Limits
 from indelible.pages import DiffRequest, Page
 from indelible.records import Committed, LogInfo, VersionInfo
+
+
+@attrs.define(eq=False)
+class _Subscriber:
+    """Whoever is to be called when a log goes beyond a version."""
+
+    after: int
+    notify: Callable[[], None]
 
 
 class MemoryBackend:
@@ -30,6 +41,7 @@ class MemoryBackend:
         self._ledgers: dict[str, Ledger] = {}
         self._lock = threading.Lock()
         self._changed: dict[str, threading.Condition] = {}
+        self._subscribers: dict[str, set[_Subscriber]] = {}
         self._pid = os.getpid()
         self._closed = False
 
@@ -50,7 +62,10 @@ class MemoryBackend:
             answer = self._ledger(log).update(transaction, attempt, seams.now())
             if answer.changed:
                 self._changed[log].notify_all()
-            return answer
+            fresh = answer.changed and not answer.replayed
+            told = [it for it in self._subscribers.get(log, ()) if fresh and it.after < answer.version]
+        _tell(told)
+        return answer
 
     def diff(self, log: str, request: DiffRequest) -> Page:
         """See ``Backend.diff``."""
@@ -62,6 +77,14 @@ class MemoryBackend:
                 )
                 self._check_open()
             return ledger.diff(request)
+
+    def subscribe(self, log: str, after: int, notify: Callable[[], None]) -> Callable[[], None]:
+        """See ``Notifying.subscribe``."""
+        self._limits.check_name(log)
+        subscriber = _Subscriber(checks.version(after, "after"), notify)
+        with self._open():
+            self._subscribers.setdefault(log, set()).add(subscriber)
+        return functools.partial(self._unsubscribe, log, subscriber)
 
     def describe(self, log: str) -> LogInfo:
         """See ``Backend.describe``."""
@@ -92,17 +115,22 @@ class MemoryBackend:
 
     def close(self) -> None:
         """See ``Backend.close``."""
+        if self.closed:
+            return
         with self._lock:
             self._closed = True
             for changed in self._changed.values():
                 changed.notify_all()
+            told = [it for subscribers in self._subscribers.values() for it in subscribers]
+            self._subscribers.clear()
+        _tell(told)
 
     @property
     def closed(self) -> bool:
         """Whether it was closed, or belongs to the process this one was forked from."""
         return self._closed or os.getpid() != self._pid
 
-    @contextmanager
+    @contextlib.contextmanager
     def _open(self) -> Iterator[None]:
         # Looked at first: in a forked child, the lock may be held for ever by a thread that was not forked with it.
         self._check_open()
@@ -116,12 +144,34 @@ class MemoryBackend:
         if self._closed:
             raise Closed("this store was closed; open it again to go on")
 
+    def _unsubscribe(self, log: str, subscriber: _Subscriber) -> None:
+        # It may be on its way to be called.
+        subscriber.notify = _nothing
+        if self.closed:
+            return
+        with self._lock:
+            subscribers = self._subscribers.get(log, set())
+            subscribers.discard(subscriber)
+            if not subscribers:
+                self._subscribers.pop(log, None)
+
     def _ledger(self, log: str) -> Ledger:
         self._limits.check_name(log)
         try:
             return self._ledgers[log]
         except KeyError:
             raise NonexistentLog(log) from None
+
+
+def _tell(subscribers: Iterable[_Subscriber]) -> None:
+    for subscriber in subscribers:
+        # One that raises, against its word, does not take back a commit, nor keep the next one waiting.
+        with contextlib.suppress(Exception):
+            subscriber.notify()
+
+
+def _nothing() -> None:
+    """What is called of one who has left."""
 
 
 _shared: weakref.WeakValueDictionary[str, MemoryBackend] = weakref.WeakValueDictionary()

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mutants_stored import STORED
-from seeding import ENGINE, FILE, LAWS, MEMORY, PAGES, RANGES, RECEIPTS, SCHEMA, STORE, Mutant, bug
+from mutants_stored import COMMITTING, STORED
+from seeding import ENGINE, FILE, LAWS, MEMORY, PAGES, RANGES, RECEIPTS, SCHEMA, Mutant, bug
 
 JUDGED: Final[Sequence[Mutant]] = (
     # What is asked and judged.
@@ -26,18 +26,19 @@ JUDGED: Final[Sequence[Mutant]] = (
     bug(
         "an id is not looked up in the file",
         "S16",
-        STORE,
-        "                kept = rows.receipt(db, it.id, transaction.id)\n                outcome",
-        "                kept = None\n                outcome",
+        COMMITTING,
+        "            kept = rows.receipt(db, it.id, self.transaction.id)\n            if",
+        "            kept = None\n            if",
         FILE,
         only="s16",
     ),
     bug(
         "an id is looked up after judging",
         "S16",
-        STORE,
-        "outcome = kept.outcome if kept else rows.apply(",
-        "outcome = rows.apply(",
+        COMMITTING,
+        "            if kept is not None:\n                return kept.answer",
+        "            outcome = rows.apply(db, it, self.transaction, self.fingerprint, self.attempt)\n"
+        "            if kept is not None:\n                return kept.answer",
         FILE,
         only="s16",
     ),
@@ -148,17 +149,36 @@ JUDGED: Final[Sequence[Mutant]] = (
         "a page is one too long",
         "S12",
         "history.py",
-        "min(request.limit, 2**62) + 1))",
-        "min(request.limit, 2**62) + 2))",
+        "islice(rest, min(request.limit, 2**62))",
+        "islice(rest, min(request.limit, 2**62) + 1)",
         LAWS,
     ),
     bug(
         "the last page is dropped",
         "S12",
         "history.py",
-        "following = _cursor(whole.pop(), whole[-1], request.order)",
-        "whole.pop()",
+        "following = next(rest, None)",
+        "following = None",
         LAWS,
+    ),
+    bug("a page has no end in bytes", "S12", "history.py", "if room <= 0:", "if False:", MEMORY, only="bytes"),
+    bug(
+        "a page that is just full goes on",
+        "S12",
+        "history.py",
+        "if room <= 0:",
+        "if room < 0:",
+        MEMORY,
+        only="bytes",
+    ),
+    bug(
+        "values do not count as bytes",
+        "S12",
+        "history.py",
+        "room -= len(step[1].key) + len(step[1].value)",
+        "room -= len(step[1].key)",
+        MEMORY,
+        only="bytes",
     ),
     bug(
         "a cursor forgets the removal that was seen",

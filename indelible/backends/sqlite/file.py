@@ -203,8 +203,7 @@ class DatabaseFile:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         for setting, value in _SETTINGS.items():
             db.execute(f"PRAGMA {setting} = {value}")
-        promised = {"journal_mode": "wal", "synchronous": 2}
-        for setting, value in promised.items():
+        for setting, value in _PROMISED.items():
             if (actual := db.pragma(setting)) != value:
                 raise UnsuitableStore(
                     f"{self.path} cannot keep what it acknowledges: {setting} is {actual} and must be {value}; "
@@ -278,6 +277,9 @@ _SETTINGS: Final = {
     "cell_size_check": "ON",
     "temp_store": "MEMORY",
 }
+
+_PROMISED: Final[dict[str, str | int]] = {"journal_mode": "wal", "synchronous": 2}
+"""What SQLite must say of itself once it is configured, or what it acknowledges might be lost (S21)."""
 
 
 def migrate(db: apsw.Connection) -> None:

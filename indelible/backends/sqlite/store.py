@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
 import apsw
 
-from indelible import checks, engine, history, receipts, seams
+from indelible import checks, history, seams
+from indelible.backend import Submission
 from indelible.backends.sqlite import ranges, rows, schema
+from indelible.backends.sqlite.committing import commit
 from indelible.backends.sqlite.file import CommitFailed, DatabaseFile
 from indelible.backends.sqlite.rows import LogRow
 from indelible.backends.sqlite.waiters import Waiters, Watch
 from indelible.changes import Revision
 from indelible.commands import Transaction
-from indelible.errors import IndelibleError, InvalidRequest, LogExists, NotExecuted, OutcomeUnknown
+from indelible.errors import IndelibleError, InvalidRequest, LogExists, NotExecuted
 from indelible.history import Span
 from indelible.limits import Limits
 from indelible.pages import DiffRequest, Page
@@ -69,38 +71,26 @@ class SQLiteBackend:
 
     def update(self, log: str, transaction: Transaction[bytes, bytes], attempt: int = 1) -> Committed:
         """See ``Backend.update``."""
-        self._limits.check_name(log)
-        self._limits.check(transaction)
-        checks.attempt(attempt)
-        fingerprint = receipts.fingerprint(transaction)
+        answer = self.update_all([Submission(log, transaction, attempt)])[0]
+        if isinstance(answer, Committed):
+            return answer
         try:
-            with self._file.writing() as db:
-                it = rows.require(db, log)
-                kept = rows.receipt(db, it.id, transaction.id)
-                outcome = kept.outcome if kept else rows.apply(db, it, transaction, fingerprint, attempt)
-        except CommitFailed as failure:
-            kept, outcome = None, self._find_out(log, transaction, attempt, failure)
-        if kept is not None:
-            return kept.answer(log, fingerprint)
-        if isinstance(outcome, engine.Rejection):
-            raise outcome.error(log)
-        if outcome.changed:
-            self._waiters.announce(log, outcome.version)
-        return outcome
+            raise answer
+        finally:
+            # Or the error would hold on, through this frame, to itself.
+            del answer
 
-    def _find_out(
-        self, log: str, transaction: Transaction[bytes, bytes], attempt: int, failure: CommitFailed
-    ) -> Committed | engine.Rejection:
-        """What a failed commit came to (S22): its answer, or raises ``NotExecuted`` or ``OutcomeUnknown``."""
-        try:
-            self._file.settle()
-            with self._file.reading() as db:
-                kept = rows.receipt(db, rows.require(db, log).id, transaction.id)
-        except IndelibleError:
-            raise OutcomeUnknown(log, transaction, attempt, f"the storage failed: {failure}") from failure
-        if kept is None:
-            raise NotExecuted(f"the storage failed ({failure}) and nothing was written; try again") from failure
-        return kept.outcome
+    def update_all(self, submissions: Sequence[Submission]) -> Sequence[Committed | IndelibleError]:
+        """See ``GroupCommit.update_all``."""
+        answers = commit(self._file, self._limits, submissions)
+        heads = {
+            it.log: answer.version
+            for it, answer in zip(submissions, answers, strict=True)
+            if isinstance(answer, Committed) and answer.changed and not answer.replayed
+        }
+        for log, head in heads.items():
+            self._waiters.announce(log, head)
+        return answers
 
     def diff(self, log: str, request: DiffRequest) -> Page:
         """See ``Backend.diff``."""
@@ -109,18 +99,25 @@ class SQLiteBackend:
             with self._file.reading() as db:
                 return self._page(db, rows.require(db, log), request)
         deadline = seams.monotonic() + request.wait_seconds
-        with self._waiters.waiting(log, request.from_version) as waiter:
+        with self._waiters.waiting(log, request.from_version) as sleeper:
             while True:
-                waiter.rest()
+                sleeper.rest()
                 with self._file.reading() as db:
                     it = rows.require(db, log)
                     if not request.waits_at(it.head) or seams.monotonic() >= deadline:
                         return self._page(db, it, request)
-                self._waiters.wait(waiter, deadline)
+                self._waiters.wait(sleeper, deadline)
 
     def _page(self, db: apsw.Connection, it: LogRow, request: DiffRequest) -> Page:
         span = history.resolve(it.name, request, it.head, it.oldest)
         return ranges.read_page(db, it.id, it.head, request, span)
+
+    def subscribe(self, log: str, after: int, notify: Callable[[], None]) -> Callable[[], None]:
+        """See ``Notifying.subscribe``."""
+        self._limits.check_name(log)
+        checks.version(after, "after")
+        self._file.check()
+        return self._waiters.subscribe(log, after, notify)
 
     def describe(self, log: str) -> LogInfo:
         """See ``Backend.describe``."""

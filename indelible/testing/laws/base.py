@@ -33,6 +33,10 @@ class Laws:
         """The same logs through another backend after ``backend`` was closed; None if they do not outlive it."""
         return None
 
+    def beside(self, backend: Backend) -> Backend | None:  # noqa: ARG002 (authors use it)
+        """The same logs through a second backend while ``backend`` is in use; None if there can be no such one."""
+        return None
+
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Iterator[Backend]:
         """A backend that holds one log, empty."""
