@@ -1,10 +1,11 @@
 """Errors as they travel: which error of ours has which code, number and status, and the way there and back.
 
-A message from the other side is not trusted: it is kept to one printable line of bounded length.
+What is said is one printable line, and what the other side said is not trusted to be one, nor to be short.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,23 +17,20 @@ from indelible.errors import IndelibleError
 
 @attrs.frozen
 class Fault:
-    """A code of the wire: its error here, the status it travels with, and the fields it carries in ``details``.
-
-    ``number`` is never given a second meaning; 1006 and 1007 stay reserved.
-    """
+    """A code of the wire: its error here, the status it travels with, and the fields it carries in ``details``."""
 
     kind: type[IndelibleError]
     status: int
     fields: tuple[str, ...] = ()
-    code: str = attrs.field()
-    number: int = attrs.field()
 
-    @code.default
-    def _code(self) -> str:
+    @property
+    def code(self) -> str:
+        """What it is called."""
         return self.kind.code
 
-    @number.default
-    def _number(self) -> int:
+    @property
+    def number(self) -> int:
+        """What it is numbered; no number is ever given a second meaning, and 1006 and 1007 stay reserved."""
         assert self.kind.number is not None
         return self.kind.number
 
@@ -61,9 +59,18 @@ FAULTS: Final = (
 INTERNAL: Final = FAULTS[-1]
 
 _BY_CODE: Final[Mapping[str, Fault]] = {fault.code: fault for fault in FAULTS}
+OVERLOADED: Final = _BY_CODE["OVERLOADED"]
+
 _COMMANDS: Final = ("Insert", "Update", "Upsert", "Remove", "ExpectVersion", "Transaction")
 _LONGEST: Final = 500
+
+# What says of itself that nothing was done: a store that is busy, full, or being closed. It may name its file, too.
+_NOT_NOW: Final = (errors.NotExecuted, errors.Closed)
 _BUSY: Final = "the service cannot take this now; nothing was done; try again"
+_FAILED: Final = "the service failed; whoever runs it finds the reason under the request id"
+
+# -1 stands where no single command is at fault.
+_NUMBER: Final = re.compile(r"-1|0|[1-9][0-9]{0,18}")
 
 
 def fault_of(error: BaseException) -> Fault:
@@ -71,34 +78,35 @@ def fault_of(error: BaseException) -> Fault:
     exact = next((fault for fault in FAULTS[:-1] if type(error) is fault.kind), None)
     if exact is not None:
         return exact
-    # What says of itself that nothing was done: a store that is busy, full, or being closed.
-    return _BY_CODE["OVERLOADED"] if isinstance(error, errors.NotExecuted | errors.Closed) else INTERNAL
+    return OVERLOADED if isinstance(error, _NOT_NOW) else INTERNAL
 
 
 def encode(error: BaseException, request_id: str) -> bytes:
     """The body of an answer that says ``error``. Nothing of what only concerns the server is in it."""
     fault = fault_of(error)
-    details = {name: str(getattr(error, name)) for name in fault.fields}
-    if fault is not INTERNAL:
-        details["effect"] = "none"
-    message = str(error) if type(error) is fault.kind else _BUSY
     if fault is INTERNAL:
-        message = "the service failed; whoever runs it finds the reason under the request id"
+        message, details = _FAILED, {}
+    else:
+        message = _BUSY if isinstance(error, _NOT_NOW) else str(error)
+        details = {name: str(getattr(error, name)) for name in fault.fields} | {"effect": "none"}
+    details["requestId"] = request_id
     return wire.encode(
         {
             "code": fault.code,
             "codeNumber": fault.number,
-            "message": message,
-            "details": {**details, "requestId": request_id},
+            "message": _printable(message),
+            "details": {name: _printable(text) for name, text in details.items()},
         }
     )
 
 
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def plain_text(text: object) -> str:
     """What the other side said, as one line that is safe to show."""
-    if not isinstance(text, str):
-        return "no reason was given"
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:_LONGEST])
+    return _printable(text[:_LONGEST]) if isinstance(text, str) else "no reason was given"
 
 
 def decode(status: int, plain: object, log: str) -> IndelibleError | None:
@@ -131,5 +139,4 @@ def _detail(name: str, text: object) -> int | str | None:
         return text if text in _COMMANDS else None
     if name == "limit":
         return plain_text(text)
-    digits = text.removeprefix("-")
-    return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 20 else None
+    return int(text) if _NUMBER.fullmatch(text) else None

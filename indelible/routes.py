@@ -31,7 +31,8 @@ MEDIA_TYPE: Final = "application/json"
 class Route(Generic[Q, A]):
     """One call: the scope its key needs, what it is asked, what it answers.
 
-    ``encode`` makes the bytes of an answer. ``stream`` is what may follow the request's first object, as JSON Schema.
+    ``encoder`` makes the bytes of an answer faster than its kind does, if it is not None. ``stream`` is what may follow
+    the request's first object, as JSON Schema.
     """
 
     name: str
@@ -39,18 +40,17 @@ class Route(Generic[Q, A]):
     summary: str
     request: Kind[Q]
     answer: Kind[A]
-    encode: Callable[[A], bytes] = attrs.field()
+    encoder: Callable[[A], bytes] | None = None
     stream: Any = None
-
-    @encode.default
-    def _encode(self) -> Callable[[A], bytes]:
-        write = self.answer.write
-        return lambda value: wire.encode(write(value))
 
     @property
     def path(self) -> str:
         """Where it stands."""
         return f"/v1/log/{self.name}"
+
+    def encode(self, answer: A) -> bytes:
+        """The bytes of an answer."""
+        return wire.encode(self.answer.write(answer)) if self.encoder is None else self.encoder(answer)
 
 
 CREATE: Final = Route("create", "write", "Make a log exist, empty, at version 0.", shapes.CREATE_LOG, shapes.DONE)

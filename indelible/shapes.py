@@ -26,7 +26,7 @@ from indelible.messages import (
     TrimLog,
     VersionPage,
 )
-from indelible.pages import AtCommand, AtKey, Cursor, DiffRequest, Page
+from indelible.pages import AtCommand, AtKey, Cursor, DiffRequest, Order, Page
 from indelible.records import Committed, LogInfo, VersionInfo
 from indelible.wire import BINARY, FLAG, FLAG_TEXT, IDENTIFIER, MOMENT, NAME, TEXT, WAIT, WHOLE, Field, Kind, shape
 
@@ -54,18 +54,11 @@ def credentials(plain: Mapping[str, Any]) -> Credentials | None:
 def _cursor(
     version: int | None = None, command: int = 0, key: bytes | None = None, removal_seen: bool = False
 ) -> Cursor:
-    if (version is None) == (key is None):
-        raise InvalidRequest("paginationOptions must hold skipToVersion and skipToCommand, or skipToKey")
-    return AtCommand(version, command, removal_seen) if version is not None else AtKey(key, removal_seen)  # type: ignore[arg-type]
-
-
-_PLACES: Final = (
-    Field("skipToVersion", "version", WHOLE, required=False),
-    Field("skipToCommand", "command", WHOLE, required=False),
-    Field("skipToKey", "key", BINARY, required=False),
-    Field("removeAlreadySeen", "removal_seen", FLAG_TEXT, required=False),
-)
-_ANY_CURSOR: Final[Kind[Cursor]] = shape(_cursor, *_PLACES)
+    if version is not None and key is None:
+        return AtCommand(version, command, removal_seen)
+    if key is not None and version is None:
+        return AtKey(key, removal_seen)
+    raise InvalidRequest("paginationOptions must hold skipToVersion and skipToCommand, or skipToKey")
 
 
 def _cursor_plain(cursor: Cursor) -> Mapping[str, Any]:
@@ -75,11 +68,24 @@ def _cursor_plain(cursor: Cursor) -> Mapping[str, Any]:
     return {"skipToVersion": cursor.version, "skipToCommand": cursor.command, **seen}
 
 
-CURSOR: Final[Kind[Cursor]] = Kind(_ANY_CURSOR.schema, _ANY_CURSOR.read, _cursor_plain)
+CURSOR: Final[Kind[Cursor]] = attrs.evolve(
+    shape(
+        _cursor,
+        Field("skipToVersion", "version", WHOLE, required=False),
+        Field("skipToCommand", "command", WHOLE, required=False),
+        Field("skipToKey", "key", BINARY, required=False),
+        Field("removeAlreadySeen", "removal_seen", FLAG_TEXT, required=False),
+    ),
+    write=_cursor_plain,
+)
 
 
-def _diff(log: str, limit: int = DEFAULT_LIMIT, **fields: Any) -> DiffLog:
-    return DiffLog(log, DiffRequest(limit=limit, **fields))
+def _diff(
+    log: str, order: Order = "command", limit: int = DEFAULT_LIMIT, cursor: Cursor | None = None, **fields: Any
+) -> DiffLog:
+    if cursor is not None and isinstance(cursor, AtKey) != (order == "key"):
+        raise InvalidRequest("paginationOptions must be of the order that orderResultsBy asks for")
+    return DiffLog(log, DiffRequest(order=order, limit=limit, cursor=cursor, **fields))
 
 
 _CHANGES: Final[Mapping[str, Callable[..., Change[bytes, bytes]]]] = {"Add": Added, "Remove": Removed}
@@ -116,7 +122,7 @@ CHANGE: Final[Kind[Change[bytes, bytes]]] = Kind(
         "properties": {
             "change": {"type": "string", "enum": list(_CHANGES)},
             "entry": _ENTRY_SCHEMA,
-            "version": WHOLE.schema,
+            "version": {**WHOLE.schema, "minimum": 1},
         },
         "required": ["change", "entry", "version"],
     },

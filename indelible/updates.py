@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import attrs
 
-from indelible import wire
-from indelible.commands import KEYED, Command, ExpectVersion, Transaction
+from indelible import checks, wire
+from indelible.commands import Command, ExpectVersion, Insert, Remove, Transaction, Update, Upsert
 from indelible.credentials import Credentials
 from indelible.errors import InvalidRequest, TooLarge
 from indelible.limits import Limits
@@ -16,33 +17,35 @@ from indelible.messages import UpdateLog
 from indelible.shapes import credentials
 from indelible.wire import BINARY, IDENTIFIER, NAME, TEXT, WHOLE, Field, shape
 
-_KEYED: Final[Mapping[str, Any]] = {kind.__name__: kind for kind in KEYED}
+_KEYED: Final[Mapping[str, Any]] = {"Insert": Insert, "Update": Update, "Upsert": Upsert, "Remove": Remove}
+_NAMES: Final[Mapping[type, bytes]] = {kind: name.encode() for name, kind in _KEYED.items()}
 
 
-def _command(plain: Mapping[str, Any], index: int) -> Command[bytes, bytes]:
+def _command(plain: Mapping[str, Any]) -> Command[bytes, bytes]:
     kind, version = plain.get("type"), plain.get("version")
     if kind == "ExpectVersion":
         if plain.get("key") is not None or plain.get("value") is not None:
-            wire.fault(f"command {index}: key and value", "absent or null in ExpectVersion")
-        return ExpectVersion(WHOLE.read(version, f"command {index}: version"))
+            wire.fault("key and value", "absent or null in ExpectVersion")
+        return ExpectVersion(WHOLE.read(version, "version"))
     build = _KEYED.get(kind) if type(kind) is str else None
     if build is None:
-        wire.fault(f"command {index}: type", "Insert, Update, Upsert, Remove or ExpectVersion")
+        wire.fault("type", "Insert, Update, Upsert, Remove or ExpectVersion")
     if version is not None:
-        wire.fault(f"command {index}: version", f"absent or null in {kind}")
-    key = wire.unbase64(plain.get("key"), f"command {index}: key")
-    command: Command[bytes, bytes] = build(key, wire.unbase64(plain.get("value"), f"command {index}: value"))
+        wire.fault("version", f"absent or null in {kind}")
+    key, value = wire.unbase64(plain.get("key"), "key"), wire.unbase64(plain.get("value"), "value")
+    command: Command[bytes, bytes] = build(key, value)
     return command
 
 
-def _command_plain(command: Command[bytes, bytes]) -> Mapping[str, Any]:
+def _encode_command(command: Command[bytes, bytes]) -> bytes:
+    # Written by the ten thousand, and Base64 needs no escaping.
     if isinstance(command, ExpectVersion):
-        return {"type": "ExpectVersion", "version": command.version}
-    return {
-        "type": type(command).__name__,
-        "key": wire.base64(command.key),
-        "value": wire.base64(command.value),
-    }
+        return b'{"type":"ExpectVersion","version":%d}' % command.version
+    return b'{"type":"%b","key":"%b","value":"%b"}' % (
+        _NAMES[type(command)],
+        binascii.b2a_base64(command.key, newline=False),
+        binascii.b2a_base64(command.value, newline=False),
+    )
 
 
 @attrs.frozen
@@ -50,7 +53,11 @@ class _UpdateHead:
     log: str
     source: str | None = None
     id: bytes | None = None
-    attempt: int = 1
+    attempt: int = attrs.field(default=1, converter=checks.attempt)
+
+    def __attrs_post_init__(self) -> None:
+        if self.attempt > 1 and self.id is None:
+            raise InvalidRequest("transactionId is missing: without it, sending again is another transaction")
 
 
 UPDATE_HEAD: Final = shape(
@@ -83,15 +90,16 @@ def read_update(documents: Iterator[Mapping[str, Any]], limits: Limits) -> tuple
         raise InvalidRequest("an update begins with an object that names its log")
     who = credentials(first)
     head = UPDATE_HEAD.read(first, "")
-    if head.attempt < 1:
-        wire.fault("attempt", "1 or more")
     commands = []
     for index, plain in enumerate(documents):
         if index == limits.commands:
             maximum = limits.commands
             reason = f"a transaction has at most {maximum} commands here; send it in parts"
             raise TooLarge(reason, "commands", maximum + 1, maximum)
-        commands.append(_command(plain, index))
+        try:
+            commands.append(_command(plain))
+        except InvalidRequest as error:
+            raise InvalidRequest(f"command {index}: {error}") from None
     transaction: Transaction[bytes, bytes] = (
         Transaction(commands, head.source) if head.id is None else Transaction(commands, head.source, id=head.id)
     )
@@ -104,4 +112,4 @@ def write_update(update: UpdateLog) -> Iterator[bytes]:
     head = _UpdateHead(update.log, transaction.source, transaction.id, update.attempt)
     yield wire.encode(UPDATE_HEAD.write(head))
     for command in transaction.commands:
-        yield wire.encode(_command_plain(command))
+        yield _encode_command(command)

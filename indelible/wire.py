@@ -7,18 +7,18 @@ value of ours, field by field. Whatever does not fit raises ``InvalidRequest`` w
 from __future__ import annotations
 
 import binascii
+import contextlib
 import datetime as dt
 import json
-import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar
 
 import attrs
 
 from indelible import checks
-from indelible.errors import InvalidRequest
+from indelible.errors import InvalidRequest, TooLarge
 
 T = TypeVar("T")
 Plain: TypeAlias = Any
@@ -26,13 +26,16 @@ Plain: TypeAlias = Any
 DEEPEST: Final = 8
 """Objects and arrays within each other, at most."""
 
+MOST_VALUES: Final = 500_000
+"""Values in a message, at most, counted by the commas between them: in memory each takes many times its few bytes."""
+
 LONGEST_WAIT: Final = 60
 """Seconds that one request may wait."""
 
 
 def fault(where: str, must: str) -> NoReturn:
-    """Refuse a message: what stands at ``where``, and what it must be."""
-    raise InvalidRequest(f"{where} must be {must}" if where else must)
+    """Refuse a message: what stands at ``where`` (all of it if that is ""), and what it must be."""
+    raise InvalidRequest(f"{where or 'the message'} must be {must}")
 
 
 def _unique(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
@@ -50,35 +53,52 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
+def _past_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    assert match is not None
+    return match.end()
+
+
 def documents(data: bytes) -> Iterator[dict[str, Plain]]:
     """The JSON objects that stand in ``data`` one after another, with or without white space between them.
 
-    Strict UTF-8, no name twice, no NaN, nothing nested deeper than 8. Raises ``InvalidRequest``.
+    Strict UTF-8, no name twice, no NaN, nothing nested deeper than 8. Raises ``InvalidRequest``, ``TooLarge``.
     """
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise InvalidRequest("a message must be UTF-8") from None
-    at = _SPACE.match(text).end()  # type: ignore[union-attr] # it matches nothing, too
+    if len(data) > MOST_VALUES and (commas := data.count(b",")) > MOST_VALUES:
+        reason = f"a message holds at most {MOST_VALUES} values; send it in parts"
+        raise TooLarge(reason, "values", commas, MOST_VALUES)
+    text = _decoded(data)
+    at = _past_space(text, 0)
     while at < len(text):
         if text[at] != "{":
             raise InvalidRequest("a message is made of JSON objects")
-        try:
-            plain, at = _DECODER.raw_decode(text, at)
-        except InvalidRequest:
-            raise
-        except (ValueError, RecursionError):
-            plain = None
-        # Raised out here: the parser's error holds the whole text, and would hang on to this one.
-        if plain is None:
-            raise InvalidRequest("a message must be valid JSON")
+        plain, at = _parsed(text, at)
         _check_depth(plain)
         yield plain
-        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        at = _past_space(text, at)
+
+
+# What Python raises holds all of the message: the two below let go of it before they raise what they do.
+
+
+def _decoded(data: bytes) -> str:
+    with contextlib.suppress(UnicodeDecodeError):
+        return data.decode()
+    raise InvalidRequest("a message must be UTF-8")
+
+
+def _parsed(text: str, at: int) -> tuple[dict[str, Plain], int]:
+    try:
+        return _DECODER.raw_decode(text, at)
+    except InvalidRequest:
+        raise
+    except (ValueError, RecursionError):
+        pass
+    raise InvalidRequest("a message must be valid JSON")
 
 
 def document(data: bytes) -> dict[str, Plain]:
-    """The one JSON object that ``data`` is. Raises ``InvalidRequest``."""
+    """The one JSON object that ``data`` is. Raises ``InvalidRequest``, ``TooLarge``."""
     found = documents(data)
     plain = next(found, None)
     if plain is None or next(found, None) is not None:
@@ -86,24 +106,26 @@ def document(data: bytes) -> dict[str, Plain]:
     return plain
 
 
-def _check_depth(plain: Plain) -> None:
-    level = [plain]
+def _check_depth(plain: dict[str, Plain]) -> None:
+    level: list[Plain] = [plain]
     for _ in range(DEEPEST):
         level = [
             inner
             for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
         ]
         if not level:
             return
-    if any(isinstance(value, dict | list) for value in level):
-        raise InvalidRequest(f"a message must not nest deeper than {DEEPEST}")
+    raise InvalidRequest(f"a message must not nest deeper than {DEEPEST}")
+
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def encode(plain: Plain) -> bytes:
     """Plain JSON as bytes, as short as it gets."""
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(plain).encode()
 
 
 @attrs.frozen
@@ -123,42 +145,47 @@ def base64(data: bytes) -> str:
 
 def unbase64(plain: Plain, where: str) -> bytes:
     """The bytes that ``base64`` wrote, from exactly that spelling. Raises ``InvalidRequest``."""
-    if type(plain) is str and plain.isascii():
-        raw = plain.encode()
+    if type(plain) is str:
         try:
-            data = binascii.a2b_base64(raw, strict_mode=True)
-        except binascii.Error:
+            data = binascii.a2b_base64(plain, strict_mode=True)
+        except ValueError:
             pass
         else:
-            if binascii.b2a_base64(data, newline=False) == raw:
+            if base64(data) == plain:
                 return data
     fault(where, "standard Base64 with padding, as an encoder writes it")
 
 
 def _text(plain: Plain, where: str) -> str:
+    if type(plain) is not str:
+        fault(where, "a string")
     return checks.text(plain, where)
 
 
 def _name(plain: Plain, where: str) -> str:
-    return checks.name(plain, where)
+    return checks.name(_text(plain, where), where)
 
 
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
-def _whole(plain: Plain, where: str) -> int:
+def _number(plain: Plain) -> Plain:
     # Hand-written requests give numbers as text.
-    if type(plain) is str and _DECIMAL.fullmatch(plain):
-        plain = int(plain)
-    return checks.version(plain, where)
+    return int(plain) if type(plain) is str and _DECIMAL.fullmatch(plain) else plain
+
+
+def _whole(plain: Plain, where: str) -> int:
+    number = _number(plain)
+    if type(number) is not int or not 0 <= number < 2**63:
+        fault(where, "a whole number from 0 to 2**63 - 1")
+    return number
 
 
 def _wait(plain: Plain, where: str) -> float:
-    if type(plain) is str and _DECIMAL.fullmatch(plain):
-        plain = int(plain)
-    if type(plain) not in (int, float) or not math.isfinite(plain) or not 0 <= plain <= LONGEST_WAIT:
+    number = _number(plain)
+    if type(number) not in (int, float) or not 0 <= number <= LONGEST_WAIT:
         fault(where, f"a number of seconds from 0 to {LONGEST_WAIT}")
-    return float(plain)
+    return float(number)
 
 
 def _flag(plain: Plain, where: str) -> bool:
@@ -182,12 +209,19 @@ def _identifier(plain: Plain, where: str) -> bytes:
     return bytes.fromhex(plain)
 
 
+def _moment_plain(value: dt.datetime) -> Plain:
+    return value.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def _moment(plain: Plain, where: str) -> dt.datetime:
-    if type(plain) is str and plain.isascii() and plain.endswith("Z"):
+    if type(plain) is str and plain.endswith("Z"):
         try:
-            return dt.datetime.fromisoformat(plain)
+            value = dt.datetime.fromisoformat(plain)
         except ValueError:
             pass
+        else:
+            if _moment_plain(value) == plain:
+                return value
     fault(where, "a time in UTC such as 2026-01-31T12:00:00.000000Z")
 
 
@@ -203,11 +237,7 @@ FLAG_TEXT: Final = Kind[bool](
 )
 BINARY: Final = Kind[bytes]({"type": "string", "contentEncoding": "base64"}, unbase64, base64)
 IDENTIFIER: Final = Kind[bytes]({"type": "string", "pattern": "^[0-9a-f]{32}$"}, _identifier, lambda value: value.hex())
-MOMENT: Final = Kind[dt.datetime](
-    {"type": "string", "format": "date-time"},
-    _moment,
-    lambda value: value.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-)
+MOMENT: Final = Kind[dt.datetime]({"type": "string", "format": "date-time"}, _moment, _moment_plain)
 
 
 def choice(*values: str) -> Kind[Any]:
@@ -294,12 +324,16 @@ def shape(
                 plain[field.name] = field.kind.write(member)
         return plain
 
-    schema: dict[str, Any] = {
+    return Kind(_schema(fields, exact=exact), read, write)
+
+
+def _schema(fields: Iterable[Field], *, exact: bool) -> Mapping[str, Any]:
+    return {
         "type": "object",
         "properties": {
             field.name: {**field.kind.schema, **({"description": field.description} if field.description else {})}
             for field in fields
         },
         "required": [field.name for field in fields if field.required],
+        **({"additionalProperties": False} if exact else {}),
     }
-    return Kind(cast("Mapping[str, Any]", schema), read, write)

@@ -64,16 +64,17 @@ def value(choices: Choices, depth: int = 4) -> Any:
     if kind == 2:
         return choices.number(2**32) / (choices.number(2**16) + 1)
     if kind in (3, 4):
-        return _text(choices)
+        return text(choices)
     inner = [value(choices, depth - 1) for _ in range(choices.number(4))]
     if kind == 5:
         return inner
     if kind == 6:
-        return {_text(choices): it for it in inner}
+        return {text(choices): it for it in inner}
     return choices.one([tuple, list])(inner) if choices.number(2) else {choices.one(ODD[:-2]): it for it in inner}
 
 
-def _text(choices: Choices) -> str:
+def text(choices: Choices) -> str:
+    """A text, often empty, sometimes with lone surrogates."""
     try:
         return choices.text(12)
     except UnicodeDecodeError:

@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 from fuzz_input import Choices, value
+from fuzz_targets_wire import bodies, update_stream
 
 from indelible import cipher, codecs
 from indelible.backends.sqlite import SQLiteBackend
@@ -385,6 +386,6 @@ def _all(backend: SQLiteBackend, log: str, request: DiffRequest) -> None:
         page = backend.diff(log, attrs.evolve(request, to_version=page.to_version, cursor=page.next))
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {
-    it.__name__: it for it in (codecs_decode, codecs_encode, cipher_open, diffs, diffs_on_file, profile, damaged_file)
-}
+_ALL = (codecs_decode, codecs_encode, cipher_open, diffs, diffs_on_file, profile, damaged_file, update_stream, bodies)
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {it.__name__: it for it in _ALL}
