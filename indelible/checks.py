@@ -52,6 +52,7 @@ def name(value: object, what: str) -> str:
 
 def seconds(value: Any, what: str) -> float:
     """A duration: finite, not negative, and never longer than a thread can wait (some 292 years)."""
-    if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+    # Compared before it is converted: a whole number may be larger than any float.
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
         raise InvalidRequest(f"{what} must be a finite number of seconds, 0 or more")
-    return min(float(value), threading.TIMEOUT_MAX)
+    return float(min(value, threading.TIMEOUT_MAX))

@@ -83,7 +83,7 @@ def _commands(value: Iterable[Command[K, V]]) -> tuple[Command[K, V], ...]:
     if _KINDS.issuperset(map(type, commands)):
         return commands
     for index, command in enumerate(commands):
-        if not isinstance(command, tuple(_KINDS)):
+        if type(command) not in _KINDS:
             raise InvalidRequest(
                 f"command {index} is {type(command).__name__}; "
                 "a transaction takes Insert, Update, Upsert, Remove and ExpectVersion"

@@ -2,7 +2,7 @@
 
 .. code-block:: console
 
-    $ python tests/reliability/mutation_score.py            # all modules, about half an hour on two cores
+    $ python tests/reliability/mutation_score.py            # all modules, about an hour on two cores
     $ python tests/reliability/mutation_score.py history    # one of them
     $ python tests/reliability/mutation_score.py --show     # and the diff of every survivor
 
@@ -32,6 +32,10 @@ TESTS = {
     "receipts": ["tests/test_receipts.py"],
     "cipher": ["tests/test_cipher.py", "tests/test_refusals.py", "tests/property/test_cipher_properties.py"],
     "codecs": ["tests/test_codecs.py", "tests/test_refusals.py", "tests/property/test_codecs_properties.py"],
+    "wire": ["tests/test_wire.py", "tests/property/test_wire_properties.py"],
+    "shapes": ["tests/test_shapes.py", "tests/test_wire_published.py", "tests/property/test_wire_properties.py"],
+    "updates": ["tests/test_updates.py", "tests/property/test_wire_properties.py"],
+    "faults": ["tests/test_wire_errors.py"],
 }
 
 CONFIGURATION = """
