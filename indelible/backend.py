@@ -6,6 +6,8 @@ many threads at once. ``indelible.testing.BackendContract`` tries every clause o
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -13,8 +15,8 @@ import attrs
 
 from indelible.changes import Added, Entry, Removed, Revision
 from indelible.commands import Transaction
-from indelible.errors import IndelibleError
-from indelible.pages import AtKey, DiffRequest, Page
+from indelible.errors import IndelibleError, InvalidRequest
+from indelible.pages import AtKey, DiffRequest, Page, walk
 from indelible.records import Committed, LogInfo, VersionInfo
 
 
@@ -105,12 +107,12 @@ class Notifying(Protocol):
     """A backend that tells of new versions without holding a thread for each who waits."""
 
     def subscribe(self, log: str, after: int, notify: Callable[[], None]) -> Callable[[], None]:
-        """Have ``notify`` called soon after ``log`` has gone beyond ``after``, and when the store is closed.
+        """Have ``notify`` called soon after ``log`` went beyond ``after``, and each time it goes on; and at the close.
 
-        What was committed before this returned is for the caller to look up; nothing that comes later is missed. It is
-        called from any thread, perhaps more than once or for nothing; it must neither block nor raise, and must not
-        call the backend. The log need not exist. Returns what ends the subscription; after that, at most a call that
-        was under way still comes.
+        What was committed before this returned is for the caller to look up; nothing that comes later is missed. One
+        call may stand for several versions. It is called from any thread, perhaps more than once or for nothing; it
+        must neither block nor raise, and must not call the backend. The log need not exist. Returns what ends the
+        subscription; after that, at most a call that was under way still comes. Raises ``Closed``.
         """
         ...
 
@@ -124,10 +126,30 @@ def key_history(backend: Backend, log: str, key: bytes) -> Sequence[Revision[byt
     low = 0
     for high in range(info.oldest or 1, info.head + 1):
         request = DiffRequest(low, high, order="key", limit=2, cursor=AtKey(key))
-        changes = [change for change in backend.diff(log, request).changes if change.key == key]
+        # At most a removal and an addition; large ones may stand on a page each.
+        found = walk(request, backend.diff(log, request), functools.partial(backend.diff, log))
+        changes = [change for change in itertools.islice(found, 2) if change.key == key]
         if changes:
             before = next((Entry(c.key, c.value, c.version) for c in changes if isinstance(c, Removed)), None)
             after = next((Entry(c.key, c.value, c.version) for c in changes if isinstance(c, Added)), None)
             revisions.append(Revision(after.version if after else high, before, after))
         low = high
     return revisions
+
+
+@runtime_checkable
+class Pinned(Protocol):
+    """A backend that remembers the newest version it has seen of a log, and takes no answer that shows an older one."""
+
+    def accept_rollback(self, log: str) -> None:
+        """Forget the newest version seen of ``log``: it is taken as it is shown next. Nothing is asked."""
+        ...
+
+
+def accept_rollback(backend: Backend, log: str) -> None:
+    """Have the backend that remembers it forget the newest version of a log. Raises ``InvalidRequest`` if none does."""
+    if not isinstance(backend, Pinned):
+        raise InvalidRequest(
+            "this store is not behind a service, so no version is remembered that it must not go below"
+        )
+    backend.accept_rollback(log)

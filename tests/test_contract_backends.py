@@ -42,6 +42,9 @@ class OnDisk(BackendContract):
     def reopen(self, backend):
         return self.wrap(SQLiteBackend(self.path))
 
+    def beside(self, backend):
+        return self.wrap(SQLiteBackend(self.path))
+
 
 class TestSQLite(OnDisk):
     pass
