@@ -15,6 +15,7 @@ from indelible import codecs
 from indelible.changes import Added, Change, Entry, Removed, Revision
 from indelible.client import Client, connect
 from indelible.commands import Command, ExpectVersion, Insert, Remove, Transaction, Update, Upsert
+from indelible.credentials import Credentials
 from indelible.errors import (
     BadApiKey,
     Closed,
@@ -59,6 +60,7 @@ __all__ = [
     "Closed",
     "Command",
     "Committed",
+    "Credentials",
     "DamagedStore",
     "Entry",
     "ExpectVersion",

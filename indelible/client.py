@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar, overload
 
@@ -15,6 +16,7 @@ import attrs
 from indelible import codecs
 from indelible.backend import Backend
 from indelible.codecs import Codec
+from indelible.credentials import Credentials
 from indelible.errors import InvalidRequest
 from indelible.limits import Limits
 from indelible.log import Log
@@ -32,6 +34,7 @@ _OWN: Final = {
     "memory": "indelible.backends.memory:open_url",
     "sqlite": "indelible.backends.sqlite:open_url",
 }
+_SERVICE: Final = ("http", "https")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
 
@@ -88,41 +91,54 @@ def connect(
     master_key: MasterKey | bytes | str | _Unset | None = _UNSET,
     scheme: int | None = None,
     limits: Limits | None = None,
+    credentials: Credentials | None = None,
 ) -> Client:
     """Open the logs at ``target``: a profile, a profile's file, or a URL with a key.
 
-    URLs are ``memory:``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, and whatever other distributions bring.
+    URLs are ``memory:``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``https://host`` for a service, which
+    needs ``credentials``, and whatever other distributions bring.
     A URL needs ``master_key``: 32 random bytes, their Base64, or None to store everything readable; only ``memory:``
     does without. ``scheme`` is 2 unless a profile says otherwise; 1 reads and writes what the client before this one
-    wrote. ``limits`` are the store's.
+    wrote. ``limits`` are those of a store in this process; a service has its own.
+    What was seen of a service's logs is kept beside the profile's file (``.pins``), so that an older state of them is
+    noticed; without such a file, as long as the client lives.
     Raises ``InvalidRequest``, or ``UnsuitableStore`` for a store that cannot keep the contract.
     """
     if isinstance(target, Profile):
-        if not isinstance(master_key, _Unset) or scheme is not None:
-            raise InvalidRequest("a profile carries its own master key and scheme; leave master_key and scheme out")
-        return _client(target.endpoint_url, limits, target.master_key, target.scheme)
+        if not isinstance(master_key, _Unset) or scheme is not None or credentials is not None:
+            raise InvalidRequest("a profile carries its own master key, scheme and credentials; leave them out")
+        return _client(target.endpoint_url, limits, target.master_key, target.scheme, _service_of(target))
     place = os.fspath(target) if isinstance(target, str | os.PathLike) else target
     if not isinstance(place, str):
         raise InvalidRequest("connect takes a profile, the path of its file, or a URL")
     if not (match := _SCHEME.match(place)):
-        return connect(Profile.load(place), master_key=master_key, scheme=scheme, limits=limits)
+        profile = Profile.load(place)
+        return connect(profile, master_key=master_key, scheme=scheme, limits=limits, credentials=credentials)
     if isinstance(master_key, _Unset):
         if match[1].lower() != "memory":
             raise InvalidRequest("pass master_key=..., or master_key=None to store everything unsealed")
         master_key = None
-    return _client(place, limits, _master_key(master_key), 2 if scheme is None else scheme)
+    if credentials is not None and match[1].lower() not in _SERVICE:
+        raise InvalidRequest("credentials are for a service; leave them out for a store that asks for none")
+    key = _master_key(master_key)
+    return _client(place, limits, key, 2 if scheme is None else scheme, Access(credentials))
 
 
-def _client(url: str, limits: Limits | None, key: MasterKey | None, scheme: int) -> Client:
+def _client(url: str, limits: Limits | None, key: MasterKey | None, scheme: int, access: Access) -> Client:
     if key is None:
-        return Client(open_backend(url, limits))
+        return Client(open_backend(url, limits, access))
     # Only who seals pays for loading the encryption library.
     from indelible.backends.encrypted import EncryptedBackend  # noqa: PLC0415
     from indelible.cipher import SecretBoxCipher  # noqa: PLC0415
 
     cipher = SecretBoxCipher(key, scheme=scheme)
     values = codecs.JSON_ASCII if scheme == 1 else codecs.JSON
-    return Client(EncryptedBackend(open_backend(url, limits), cipher), values)
+    return Client(EncryptedBackend(open_backend(url, limits, access), cipher), values)
+
+
+def _service_of(profile: Profile) -> Access:
+    pins = None if profile.path is None else profile.path.with_name(profile.path.name + ".pins")
+    return Access(profile.credentials, profile.ca_file, profile.allow_plain_http, pins)
 
 
 def _master_key(value: MasterKey | bytes | str | None) -> MasterKey | None:
@@ -131,13 +147,44 @@ def _master_key(value: MasterKey | bytes | str | None) -> MasterKey | None:
     return MasterKey.from_base64(value) if isinstance(value, str) else MasterKey(value)
 
 
-def open_backend(url: str, limits: Limits | None = None) -> Backend:
-    """The storing backend that a URL names, by its scheme.
+@attrs.frozen
+class Access:
+    """What a service needs beside its URL. ``pins`` is the file that remembers what was seen of its logs."""
 
-    Raises ``InvalidRequest`` for a scheme that nothing installed provides.
+    credentials: Credentials | None = None
+    ca_file: Path | None = None
+    allow_plain_http: bool = False
+    pins: Path | None = None
+
+    def open(self, url: str) -> Backend:
+        """The service at ``url``. Raises ``InvalidRequest``."""
+        if self.credentials is None:
+            raise InvalidRequest(
+                "a service asks who you are; give customer_id and apikey in the profile, or credentials=Credentials(..)"
+            )
+        # Only who speaks to a service pays for loading the HTTP library.
+        from indelible.backends.http import HTTPBackend, Pins  # noqa: PLC0415
+
+        return HTTPBackend(
+            url,
+            self.credentials,
+            ca_file=self.ca_file,
+            allow_plain_http=self.allow_plain_http,
+            pins=Pins(self.pins),
+        )
+
+
+def open_backend(url: str, limits: Limits | None = None, access: Access | None = None) -> Backend:
+    """The storing backend that a URL names, by its scheme; ``access`` is for a service.
+
+    Raises ``InvalidRequest`` for a scheme that nothing installed provides, and for limits given to a service.
     """
     match = _SCHEME.match(url)
     scheme = match[1].lower() if match else ""
+    if scheme in _SERVICE:
+        if limits is not None:
+            raise InvalidRequest("a service has limits of its own; leave limits out")
+        return (access or Access()).open(url)
     factory: Callable[..., Backend]
     if scheme in _OWN:
         module, _, name = _OWN[scheme].partition(":")
@@ -145,7 +192,7 @@ def open_backend(url: str, limits: Limits | None = None) -> Backend:
     else:
         found = importlib.metadata.entry_points(group=ENTRY_POINTS)
         if scheme not in found.names:
-            known = ", ".join(f"{name}:" for name in sorted({*_OWN, *found.names}))
+            known = ", ".join(f"{name}:" for name in sorted({*_OWN, *_SERVICE, *found.names}))
             raise InvalidRequest(
                 f"no backend is installed for {scheme + ':' if scheme else 'this URL'}; there are {known}"
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import os
 import threading
@@ -25,9 +26,10 @@ from indelible.backend import Backend
 from indelible.backends.encrypted import EncryptedBackend
 from indelible.changes import Added
 from indelible.cipher import SecretBoxCipher
-from indelible.client import open_backend
+from indelible.client import Access, open_backend
 from indelible.codecs import Codec
 from indelible.commands import Command, ExpectVersion, Insert, Remove, Transaction, Update, Upsert
+from indelible.credentials import Credentials
 from indelible.errors import IndelibleError, InvalidRequest
 from indelible.pages import AtCommand, AtKey, Cursor, DiffRequest
 from indelible.secret import MasterKey
@@ -137,18 +139,26 @@ def _name(name: Any, mode: str) -> str:
         raise InvalidRequest("a raw name must be UTF-8") from None
 
 
-_open: weakref.WeakValueDictionary[tuple[int, str, str], Any] = weakref.WeakValueDictionary()
+_open: weakref.WeakValueDictionary[tuple[Any, ...], Any] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
 
 
-def _backend(url: str) -> Backend:
-    """The store of a URL, shared by the logs that are open in it: the old client had nothing to close."""
+def _backend(profile: Mapping[str, Any]) -> Backend:
+    """The store of a profile, shared by the logs that are open in it: the old client had nothing to close."""
+    url, ca_file, plain = profile["endpoint_url"], profile.get("ca_file"), profile.get("allow_plain_http", False)
+    access, who = None, ""
+    if str(url).lower().startswith(("http:", "https:")):
+        credentials = Credentials(profile["customer_id"], profile["apikey"])
+        access = Access(credentials, ca_file, plain)
+        # Each customer, and each key, has connections of its own. The key itself is not kept in the table.
+        secret = credentials.apikey.reveal()
+        who = hashlib.sha256(credentials.customer_id.encode() + b":" + secret).hexdigest()
     # Not across a fork, and a relative path is another file in another folder.
-    place = (os.getpid(), str(Path.cwd()), url)
+    place = (os.getpid(), str(Path.cwd()), url, who, str(ca_file), plain)
     with _opening:
         backend = _open.get(place)
         if backend is None:
-            backend = _open[place] = open_backend(url)
+            backend = _open[place] = open_backend(url, access=access)
         return backend
 
 
@@ -182,7 +192,7 @@ class Log:
         self.remote_name: str = self.encoded_name
         self._keys = _MODES[key_mode]
         self._values = _MODES[value_mode]
-        self._backend = _backend(profile["endpoint_url"])
+        self._backend = _backend(profile)
         if encrypt:
             cipher = SecretBoxCipher(_master_key(profile), scheme=1)
             self.remote_name = cipher.seal_name(self.encoded_name)

@@ -12,10 +12,11 @@ from urllib.parse import quote
 import attrs
 
 from indelible import checks
+from indelible.credentials import Credentials
 from indelible.errors import InvalidRequest
 from indelible.secret import MasterKey, Secret
 
-_FIELDS = ("endpoint_url", "customer_id", "apikey", "master_key_base64", "scheme")
+_FIELDS = ("endpoint_url", "customer_id", "apikey", "master_key_base64", "scheme", "ca_file", "allow_plain_http")
 _SQLITE_RELATIVE = "sqlite:///"
 
 
@@ -25,12 +26,22 @@ def _secret(value: Secret | str | None) -> Secret | None:
     )
 
 
+def _path(value: str | os.PathLike[str] | None) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike):
+        raise InvalidRequest(f"ca_file must be the path of a file, not {type(value).__name__}")
+    return Path(value)
+
+
 @attrs.frozen(kw_only=True)
 class Profile:
     """Where the logs are, and the key that seals them; shows no secret, however it is printed.
 
-    ``endpoint_url`` is a store's URL, ``customer_id`` and ``apikey`` are for a service, ``master_key`` seals names,
-    keys and values, by ``scheme`` 2, or 1 for logs that the client before this one wrote. Raises ``InvalidRequest``.
+    ``endpoint_url`` is a store's URL, ``master_key`` seals names, keys and values, by ``scheme`` 2, or 1 for logs that
+    the client before this one wrote. For a service: ``customer_id`` and ``apikey``, ``ca_file`` with the authorities to
+    trust instead of the system's, ``allow_plain_http`` to do without TLS. ``path`` is where it was loaded from; beside
+    it is kept what was seen of a service's logs. Raises ``InvalidRequest``.
     """
 
     endpoint_url: str
@@ -38,6 +49,9 @@ class Profile:
     customer_id: str | None = None
     apikey: Secret | None = attrs.field(default=None, converter=_secret)
     scheme: int = 2
+    ca_file: Path | None = attrs.field(default=None, converter=_path, repr=False)
+    allow_plain_http: bool = attrs.field(default=False, repr=False)
+    path: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path), eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         checks.name(self.endpoint_url, "endpoint_url")
@@ -47,6 +61,15 @@ class Profile:
             checks.name(self.customer_id, "customer_id")
         if self.scheme not in (1, 2) or type(self.scheme) is not int:
             raise InvalidRequest("scheme must be 2, or 1 for logs written by the client before this one")
+        if type(self.allow_plain_http) is not bool:
+            raise InvalidRequest("allow_plain_http must be true or false")
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """Who its owner is to a service; None if it does not say both id and key."""
+        if self.customer_id is None or self.apikey is None:
+            return None
+        return Credentials(self.customer_id, self.apikey)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Profile:
@@ -77,12 +100,14 @@ class Profile:
             "apikey": None if self.apikey is None else self.apikey.reveal().decode(),
             "master_key_base64": self.master_key.to_base64(),
             "scheme": self.scheme,
+            "ca_file": None if self.ca_file is None else str(self.ca_file),
+            "allow_plain_http": self.allow_plain_http or None,
         }
         return json.dumps({name: value for name, value in fields.items() if value is not None}, indent=4) + "\n"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Profile:
-        """Read a profile file. A relative ``sqlite:///`` path in it is taken from the file's folder.
+        """Read a profile file. Relative paths in it are taken from the file's folder.
 
         Raises ``InvalidRequest`` if the file is not there, is no profile, or can be read by others.
         """
@@ -104,11 +129,11 @@ class Profile:
             profile = cls.from_json(text)
         except InvalidRequest as error:
             raise InvalidRequest(f"{path}: {error}") from None
-        url = profile.endpoint_url
+        url, folder = profile.endpoint_url, path.resolve().parent
         if url.startswith(_SQLITE_RELATIVE) and not url.startswith(_SQLITE_RELATIVE + "/"):
-            folder = quote(os.fsencode(path.resolve().parent))
-            url = f"{_SQLITE_RELATIVE}{folder}/{url.removeprefix(_SQLITE_RELATIVE)}"
-        return attrs.evolve(profile, endpoint_url=url)
+            url = f"{_SQLITE_RELATIVE}{quote(os.fsencode(folder))}/{url.removeprefix(_SQLITE_RELATIVE)}"
+        ca_file = None if profile.ca_file is None else folder / profile.ca_file
+        return attrs.evolve(profile, endpoint_url=url, ca_file=ca_file, path=path.absolute())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a new profile file that only its owner can read (mode 0600).

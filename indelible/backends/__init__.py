@@ -9,14 +9,16 @@ from indelible.backend import Backend
 
 if TYPE_CHECKING:
     from indelible.backends.encrypted import EncryptedBackend
+    from indelible.backends.http import HTTPBackend
     from indelible.backends.memory import MemoryBackend
     from indelible.backends.scoped import ScopedBackend
     from indelible.backends.sqlite import SQLiteBackend
 
-__all__ = ["Backend", "EncryptedBackend", "MemoryBackend", "SQLiteBackend", "ScopedBackend"]
+__all__ = ["Backend", "EncryptedBackend", "HTTPBackend", "MemoryBackend", "SQLiteBackend", "ScopedBackend"]
 
 _MODULES = {
     "EncryptedBackend": "encrypted",
+    "HTTPBackend": "http",
     "MemoryBackend": "memory",
     "SQLiteBackend": "sqlite",
     "ScopedBackend": "scoped",

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import attrs
 
 from indelible import checks
-from indelible.backend import Backend, key_history
+from indelible.backend import Backend, accept_rollback, key_history
 from indelible.backends.naming import Named
 from indelible.changes import Change, Entry, Revision
 from indelible.cipher import Cipher, LogCipher
@@ -97,6 +97,11 @@ class EncryptedBackend:
         sealed, _ = self._sealing(log)
         with Named(log):
             self._inner.trim(sealed, before)
+
+    def accept_rollback(self, log: str) -> None:
+        """See ``Pinned.accept_rollback``. Raises ``InvalidRequest`` if what is behind remembers nothing."""
+        sealed, _ = self._sealing(log)
+        accept_rollback(self._inner, sealed)
 
     def close(self) -> None:
         """See ``Backend.close``."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from indelible import checks
-from indelible.backend import Backend, key_history
+from indelible.backend import Backend, accept_rollback, key_history
 from indelible.backends.naming import Named
 from indelible.changes import Revision
 from indelible.commands import Transaction
@@ -79,6 +79,10 @@ class ScopedBackend:
         """See ``Backend.trim``."""
         with Named(log):
             self._inner.trim(self._scoped(log), before)
+
+    def accept_rollback(self, log: str) -> None:
+        """See ``Pinned.accept_rollback``. Raises ``InvalidRequest`` if what is behind remembers nothing."""
+        accept_rollback(self._inner, self._scoped(log))
 
     def close(self) -> None:
         """See ``Backend.close``."""
