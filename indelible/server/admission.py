@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
@@ -11,8 +12,13 @@ from typing import Final, Self
 from indelible.errors import Overloaded
 from indelible.server.settings import ServiceLimits
 
-_STRANGERS: Final = 256
-"""Requests at once of those who have not said yet who they are."""
+_SHARES: Final = 4
+"""One customer's part of the bodies that may be held, if no single body is larger; and that of all who have not said
+yet who they are.
+"""
+
+_UNCOUNTED: Final = 4 * 1024
+"""Bytes of each body that are not counted: all of most requests, and no more than a connection costs anyway."""
 
 
 class Slots:
@@ -48,7 +54,9 @@ class Admission:
         self._limits = limits
         self._requests: Counter[str] = Counter()
         self._polls: Counter[str] = Counter()
-        self._bodies = 0
+        self._turns = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(limits.requests_per_tenant))
+        self._bodies: Counter[str] = Counter()
+        self._share = max(limits.body, limits.bodies // _SHARES)
 
     def request(self, customer_id: str, slots: Slots) -> None:
         """Let in one request of a customer. Raises ``Overloaded``."""
@@ -58,19 +66,66 @@ class Admission:
         """Let in one long poll of a customer. Raises ``Overloaded``."""
         _let_in(self._polls, customer_id, self._limits.polls_per_tenant, "long polls", slots)
 
-    def stranger(self, slots: Slots) -> None:
-        """Let in one request whose body says who it is from. Raises ``Overloaded``."""
-        _let_in(self._requests, "", _STRANGERS, "requests without an Authorization header", slots)
+    async def turn(self, customer_id: str, slots: Slots) -> None:
+        """Wait until no more polls of a customer are being answered than it may have requests."""
+        turns = self._turns[customer_id]
+        await turns.acquire()
+        slots.hold(turns.release)
 
-    def hold(self, size: int, slots: Slots) -> None:
-        """Count bytes of a body that are held from now on. Raises ``Overloaded``."""
-        if self._bodies + size > self._limits.bodies:
+    def body(self, customer_id: str, slots: Slots) -> Body:
+        """The body of a request that is about to be read; of who has not said who it is, if that is ""."""
+        body = Body(self, customer_id)
+        slots.hold(body.let_go)
+        return body
+
+    def hold(self, customer_id: str, size: int) -> None:
+        """Count bytes that are held from now on. Raises ``Overloaded``."""
+        held = self._bodies
+        if held[customer_id] + size > self._share or held.total() + size > self._limits.bodies:
             raise Overloaded("the service holds as many request bodies as it can; try again")
-        self._bodies += size
-        slots.hold(functools.partial(self._let_go, size))
+        held[customer_id] += size
 
-    def _let_go(self, size: int) -> None:
-        self._bodies -= size
+    def let_go(self, customer_id: str, size: int) -> None:
+        """Count bytes that are held no more."""
+        self._bodies[customer_id] -= size
+        if not self._bodies[customer_id]:
+            del self._bodies[customer_id]
+
+
+class Body:
+    """What is held of the body of one request.
+
+    The first bytes are not counted: who sends much, and slowly, keeps nobody from sending little.
+    """
+
+    __slots__ = ("_admission", "_customer_id", "_held")
+
+    def __init__(self, admission: Admission, customer_id: str) -> None:
+        self._admission = admission
+        self._customer_id = customer_id
+        self._held = 0
+
+    def grow(self, size: int) -> None:
+        """Hold so many bytes in all. Raises ``Overloaded``."""
+        more = size - _UNCOUNTED - self._held
+        if more > 0:
+            self._admission.hold(self._customer_id, more)
+            self._held += more
+
+    def belongs_to(self, customer_id: str) -> None:
+        """Count what is held as this customer's, who has now said so. Raises ``Overloaded``."""
+        held = self._held
+        self.let_go()
+        self._customer_id = customer_id
+        if held:
+            self._admission.hold(customer_id, held)
+            self._held = held
+
+    def let_go(self) -> None:
+        """Hold nothing any more."""
+        if self._held:
+            self._admission.let_go(self._customer_id, self._held)
+            self._held = 0
 
 
 def _let_in(counts: Counter[str], who: str, most: int, what: str, slots: Slots) -> None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
-from indelible import routes
+from indelible import faults, routes
+from indelible.errors import InvalidRequest
 from indelible.server.endpoint import Endpoint
+from indelible.server.exchange import ClientGone, Exchange
 from indelible.server.service import Service
 from indelible.server.settings import Settings
+
+_OPERATORS: Final = ("/healthz", "/readyz", "/metrics")
 
 
 class App:
@@ -27,7 +32,7 @@ class App:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.service = Service(settings)
+        self.service: Service = Service(settings)
         self._calls: dict[str, Endpoint] = {}
         self._router = Router(
             [
@@ -40,16 +45,36 @@ class App:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request, or live through the life of the server."""
-        call = self._calls.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        await (call or self._router)(scope, receive, send)
+        if scope["type"] != "http":
+            await self._router(scope, receive, send)
+            return
+        path, method = scope["path"], scope["method"]
+        call = self._calls.get(path)
+        if call is not None and method == "POST":
+            await call(scope, receive, send)
+        elif path in _OPERATORS and method in ("GET", "HEAD"):
+            await self._router(scope, receive, send)
+        else:
+            allowed = b"POST" if call is not None else b"GET, HEAD" if path in _OPERATORS else None
+            await self._refuse(Exchange(scope, receive, send, self.service.settings.limits), allowed)
+
+    async def _refuse(self, exchange: Exchange, allowed: bytes | None) -> None:
+        """Say that there is nothing here, or nothing to be had by this method but by those that are ``allowed``."""
+        error = InvalidRequest(
+            "there is no such call here" if allowed is None else "this is asked for by another method"
+        )
+        body = faults.encode(error, exchange.request_id)
+        with contextlib.suppress(ClientGone):
+            if allowed is None:
+                await exchange.answer(404, body)
+            else:
+                await exchange.answer(405, body, more=[(b"allow", allowed)])
 
     @asynccontextmanager
     async def _lifespan(self, _app: object) -> AsyncIterator[None]:
         await self.service.open()
         try:
             self._calls = {route.path: Endpoint(self.service, route) for route in routes.ROUTES}
-            # The router is left with what is asked of a call by another method: it says which there is.
-            self._router.routes += [Route(path, call, methods=["POST"]) for path, call in self._calls.items()]
             with _before_signals(self.service):
                 yield
         finally:

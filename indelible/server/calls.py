@@ -10,7 +10,7 @@ import attrs
 from indelible import routes, seams
 from indelible.backend import Submission, key_history
 from indelible.backends.naming import Named
-from indelible.errors import IndelibleError, NonexistentLog, NonexistentVersion, Rejected
+from indelible.errors import NonexistentLog, NonexistentVersion, Rejected
 from indelible.messages import (
     LARGEST_PAGE,
     CreateLog,
@@ -31,12 +31,12 @@ from indelible.records import Committed
 from indelible.server.admission import Admission, Slots
 from indelible.server.exchange import ClientGone, Exchange
 from indelible.server.keys import Grant
-from indelible.server.polls import Poll, Polls, Wake
+from indelible.server.polls import Poll, Polls
 from indelible.server.settings import ServiceLimits
 from indelible.server.store import Store
 
-_LARGEST_ANSWER: Final = 8 * 1024 * 1024
-"""Bytes of keys and values after which an answer ends, and the rest is for the next."""
+_LARGEST_ANSWER: Final = 1024 * 1024
+"""Bytes of keys and values after which an answer ends, and the rest is for the next: it is held until it was taken."""
 
 
 @attrs.frozen
@@ -64,17 +64,18 @@ class Calls:
             name = self._name(grant, asked.log)
             with Named(asked.log):
                 self.store.backend.create(name, asked.group)
-                return Answer(routes.CREATE.encode(Done()), self.store.backend.describe(name).head)
+            return Answer(routes.CREATE.encode(Done()), self._head(grant, asked.log))
 
-        return await self.store.run(make)
+        return await self.store.change_for(grant.customer_id, make)
 
     async def update(self, asked: UpdateLog, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``Backend.update``."""
         name = self._name(grant, asked.log)
         if grant.group is not None:
-            await self.store.run(self._admit, grant, asked.log)
+            await self.store.run_for(grant.customer_id, self._admit, grant, asked.log)
         with Named(asked.log):
-            committed: Committed = await self.store.update(Submission(name, asked.transaction, asked.attempt))
+            submission = Submission(name, asked.transaction, asked.attempt)
+            committed: Committed = await self.store.update_for(grant.customer_id, submission)
         # What is told again was true at its version; the head may be beyond it.
         head = await self.head(grant, asked.log) if committed.replayed else committed.version
         return Answer(routes.UPDATE.encode(committed), head)
@@ -82,34 +83,43 @@ class Calls:
     async def diff(self, asked: DiffLog, grant: Grant, exchange: Exchange, slots: Slots) -> Answer:
         """See ``Backend.diff``. Whoever waits holds no thread, and is no request among those at once."""
         limit = min(asked.request.limit, self.limits.page, LARGEST_PAGE)
-        request = attrs.evolve(asked.request, limit=limit, wait_seconds=0.0)
+        request = attrs.evolve(asked.request, limit=limit, max_bytes=_LARGEST_ANSWER, wait_seconds=0.0)
         if asked.request.wait_seconds == 0 or request.to_version is not None:
-            return (await self.store.run(self._page, grant, asked.log, request))[0]
+            return (await self._look(grant, asked.log, request))[0]
         ends = seams.monotonic() + asked.request.wait_seconds
-        name = self._name(grant, asked.log)
         slots.close()
         self.admission.poll(grant.customer_id, slots)
-        with self.polls.wait(name, request.from_version, grant) as poll:
+        with self.polls.wait(self._name(grant, asked.log), grant) as poll:
             await poll.ready()
-            answer, newer = await self.store.run(self._page, grant, asked.log, request)
-            return answer if newer else await self._wait(poll, exchange, ends, answer, asked.log, request)
+            answer, newer = await self._look(grant, asked.log, request)
+            if not newer:
+                answer = await self._wait(poll, exchange, slots, ends, answer, asked.log, request)
+            if poll.error is not None:
+                raise poll.error
+            return answer
 
     async def _wait(
-        self, poll: Poll, exchange: Exchange, ends: float, answer: Answer, log: str, request: DiffRequest
+        self, poll: Poll, exchange: Exchange, slots: Slots, ends: float, answer: Answer, log: str, request: DiffRequest
     ) -> Answer:
         """The page once there is something newer than ``answer``; at the end of the time, what there is."""
-        loop = asyncio.get_running_loop()
+        loop, grant = asyncio.get_running_loop(), poll.grant
         gone = loop.create_task(exchange.gone())
         gone.add_done_callback(lambda _gone: poll.end())
         timer = loop.call_later(max(0.0, ends - seams.monotonic()), poll.end)
+        turn = Slots()
+        slots.hold(turn.close)
+
+        def look() -> asyncio.Task[tuple[Answer, bool]]:
+            return asyncio.create_task(self._look(grant, log, request))
+
         try:
             while (wake := await poll.woken) is not None:
                 poll.rest()
-                answer, newer = await self._look(wake, poll.grant, log, request)
+                await self.admission.turn(grant.customer_id, turn)
+                answer, newer = await wake.once((grant.group, request), look)
                 if newer:
                     return answer
-                if gone.done() or seams.monotonic() >= ends:
-                    break
+                turn.close()
             if gone.done():
                 raise ClientGone
             return answer
@@ -117,11 +127,17 @@ class Calls:
             timer.cancel()
             gone.cancel()
 
-    async def _look(self, wake: Wake, grant: Grant, log: str, request: DiffRequest) -> tuple[Answer, bool]:
-        def look() -> asyncio.Task[tuple[Answer, bool]]:
-            return asyncio.create_task(self.store.run(self._page, grant, log, request))
+    async def _look(self, grant: Grant, log: str, request: DiffRequest) -> tuple[Answer, bool]:
+        """A page, and whether it leads to a version newer than the one it starts from."""
 
-        return await wake.once((grant.group, request), look)
+        def look() -> tuple[Answer, bool]:
+            name = self._admit(grant, log)
+            with Named(log):
+                page = self.store.backend.diff(name, request)
+            head = page.to_version if request.to_version is None else self._head(grant, log)
+            return Answer(routes.DIFF.encode(page), head), page.to_version != request.from_version
+
+        return await self.store.run_for(grant.customer_id, look)
 
     async def describe(self, asked: DescribeLog, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``Backend.describe``."""
@@ -132,7 +148,7 @@ class Calls:
                 info = self.store.backend.describe(name)
             return Answer(routes.DESCRIBE.encode(attrs.evolve(info, name=asked.log)), info.head)
 
-        return await self.store.run(look)
+        return await self.store.run_for(grant.customer_id, look)
 
     async def list(self, asked: ListLogs, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``Backend.logs``."""
@@ -150,7 +166,7 @@ class Calls:
             page = tuple(found[:most])
             return Answer(routes.LIST.encode(LogPage(page, page[-1].name if page and len(found) > most else None)))
 
-        return await self.store.run(look)
+        return await self.store.run_for(grant.customer_id, look)
 
     async def versions(self, asked: ListVersions, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``Backend.versions``."""
@@ -167,7 +183,7 @@ class Calls:
                 found = tuple(self.store.backend.versions(name, asked.from_version, until))
             return Answer(routes.VERSIONS.encode(VersionPage(found, until if until < end else None)), info.head)
 
-        return await self.store.run(look)
+        return await self.store.run_for(grant.customer_id, look)
 
     async def history(self, asked: KeyRevisions, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``KeyHistory.history``."""
@@ -188,7 +204,7 @@ class Calls:
             following = page[-1].version if len(page) < len(later) else None
             return Answer(routes.HISTORY.encode(RevisionPage(tuple(page), following)), head)
 
-        return await self.store.run(look)
+        return await self.store.run_for(grant.customer_id, look)
 
     async def trim(self, asked: TrimLog, grant: Grant, _exchange: Exchange, _slots: Slots) -> Answer:
         """See ``Backend.trim``."""
@@ -197,20 +213,9 @@ class Calls:
             name = self._admit(grant, asked.log)
             with Named(asked.log):
                 self.store.backend.trim(name, asked.before)
-                return Answer(routes.TRIM.encode(Done()), self.store.backend.describe(name).head)
+            return Answer(routes.TRIM.encode(Done()), self._head(grant, asked.log))
 
-        return await self.store.run(forget)
-
-    async def head(self, grant: Grant, log: str) -> int | None:
-        """The head of a log, for who may know of it."""
-
-        def look() -> int | None:
-            try:
-                return self.store.backend.describe(self._admit(grant, log)).head
-            except IndelibleError:
-                return None
-
-        return await self.store.run(look)
+        return await self.store.change_for(grant.customer_id, forget)
 
     async def head_at(self, error: BaseException, grant: Grant | None, log: str | None) -> int | None:
         """The head at which something was refused; None where there is no log, or none that this key may know of."""
@@ -220,13 +225,15 @@ class Calls:
             return None
         return await self.head(grant, log)
 
-    def _page(self, grant: Grant, log: str, request: DiffRequest) -> tuple[Answer, bool]:
-        """A page, and whether it leads to a version newer than the one it starts from."""
-        name = self._admit(grant, log)
-        with Named(log):
-            page = self.store.backend.diff(name, request)
-            head = page.to_version if request.to_version is None else self.store.backend.describe(name).head
-        return Answer(routes.DIFF.encode(page), head), page.to_version != request.from_version
+    async def head(self, grant: Grant, log: str) -> int | None:
+        """The head of a log, for who may know of it."""
+        return await self.store.run_for(grant.customer_id, self._head, grant, log)
+
+    def _head(self, grant: Grant, log: str) -> int | None:
+        try:
+            return self.store.backend.describe(self._admit(grant, log)).head
+        except Exception:  # noqa: BLE001 - what was done was done, and what was refused, refused, without this
+            return None
 
     def _admit(self, grant: Grant, log: str) -> str:
         """The store's name for a log. To a key for one group, logs of others are as if they were not there (S20)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 from indelible import faults, routes, seams, shapes, updates, wire
 from indelible.credentials import Credentials
-from indelible.errors import BadApiKey, Overloaded
+from indelible.errors import BadApiKey, InvalidRequest, Overloaded, TooLarge
 from indelible.server.admission import Slots
 from indelible.server.calls import Answer
 from indelible.server.exchange import ClientGone, Exchange, Receive, Scope, Send
@@ -19,9 +20,12 @@ from indelible.server.service import Service
 _IN_THREAD: Final = 64 * 1024
 """Bytes of a body that is not read in passing: while it is, nobody else would be served."""
 
-_RETRY_SECONDS: Final = 1
+_RETRY: Final = ((b"retry-after", b"1"),)
 
-log = logging.getLogger("indelible.server")
+_COMMAS: Final = 16
+"""Commas in an object that is asked here, at most, besides those in names: no object has as many members."""
+
+_log = logging.getLogger("indelible.server")
 
 Handle = Callable[[Any, Grant, Exchange, Slots], Awaitable[Answer]]
 
@@ -44,11 +48,16 @@ class Endpoint:
         code = "CANCELLED"
         span = service.telemetry.span(self._route.name, exchange.request_id)
         try:
-            answer = await self._answer(request)
-            await exchange.answer(200, answer.body, answer.head)
+            # Held until the answer has been taken: an answer is held, too.
+            with Slots() as slots:
+                answer = await self._answer(request, slots)
+                await exchange.answer(200, answer.body, answer.head)
             code = "OK"
         except ClientGone:
             code = "CLIENT_GONE"
+        except asyncio.CancelledError:
+            # The server stops, and has waited for this as long as it was told to.
+            await exchange.abandon()
         except Exception as error:  # noqa: BLE001 - whatever happens, the client is told, and told no more than it may
             code = await self._refuse(request, error)
         finally:
@@ -56,45 +65,44 @@ class Endpoint:
                 span, self._route.name, code, exchange, request.grant, seams.monotonic() - started
             )
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request, slots: Slots) -> Answer:
         service, exchange = self._service, request.exchange
         if service.draining:
             raise Overloaded("the service is stopping; try again")
-        credentials = exchange.credentials()
-        if credentials is not None:
+        request.credentials = exchange.credentials()
+        if request.credentials is not None:
             # Known before the body is read: a stranger's is not worth the work.
-            self._let_in(request, credentials)
-        with Slots() as slots:
-            self._admit(request.grant, slots)
-            data = await exchange.body(service.admission, slots)
-            if len(data) > _IN_THREAD:
-                given, asked = await service.store.run(self._parse, data)
-            else:
-                given, asked = self._parse(data)
-            del data
-            request.log = getattr(asked, "log", None)
-            if request.grant is None:
-                if given is None:
-                    raise BadApiKey
-                self._admit(self._let_in(request, given), slots)
-            assert request.grant is not None
-            return await self._handle(asked, request.grant, exchange, slots)
+            self._let_in(request, request.credentials, slots)
+        changes = service.keyring.changes
+        body = service.admission.body(request.customer_id, slots)
+        data = await exchange.body(body)
+        if len(data) > _IN_THREAD:
+            given, asked = await service.store.run_for(request.customer_id, self._parse, data)
+        else:
+            given, asked = self._parse(data)
+        del data
+        request.log = getattr(asked, "log", None)
+        if request.grant is None:
+            if given is None:
+                raise BadApiKey
+            body.belongs_to(self._let_in(request, given, slots).customer_id)
+        elif given not in (None, request.credentials) or (
+            service.keyring.changes != changes and not service.keyring.still_valid(request.grant)
+        ):
+            raise BadApiKey
+        assert request.grant is not None
+        return await self._handle(asked, request.grant, exchange, slots)
 
-    def _let_in(self, request: Request, credentials: Credentials) -> Grant:
+    def _let_in(self, request: Request, credentials: Credentials, slots: Slots) -> Grant:
         request.grant = grant = self._service.keyring.authenticate(credentials)
         grant.require(self._route.scope)
+        self._service.admission.request(grant.customer_id, slots)
         return grant
-
-    def _admit(self, grant: Grant | None, slots: Slots) -> None:
-        admission = self._service.admission
-        if grant is None:
-            admission.stranger(slots)
-        else:
-            admission.request(grant.customer_id, slots)
 
     def _parse(self, data: bytes) -> tuple[Credentials | None, Any]:
         """Who asks by the body, and what; all of it within the limits."""
         limits = self._limits
+        self._check_commas(data.count(b","))
         asked: Any
         if self._route is routes.UPDATE:
             given, asked = updates.read_update(wire.documents(data), limits)
@@ -107,21 +115,35 @@ class Endpoint:
             limits.check_name(asked.log)
         return given, asked
 
+    def _check_commas(self, count: int) -> None:
+        """Refuse what has more members or elements than any message: each would be a hundred bytes once it is read.
+
+        Names may have commas in them, and Base64 has none.
+        """
+        limits = self._limits
+        first = limits.name + limits.group + limits.source + _COMMAS
+        most = limits.commands if self._route is routes.UPDATE else 0
+        if count > first + _COMMAS * most:
+            if not most:
+                raise InvalidRequest("the message has more members than any that is asked here")
+            reason = f"a transaction has at most {most} commands here; send it in parts"
+            raise TooLarge(reason, "commands", most + 1, most)
+
     async def _refuse(self, request: Request, error: Exception) -> str:
         """Tell the client what is wrong, and the log what is nobody else's business. Gives the code."""
         exchange, fault = request.exchange, faults.fault_of(error)
         if fault is faults.INTERNAL:
             # Where, and not what: the text of an error that nobody thought of may hold what a customer sent.
             where = "".join(traceback.format_tb(error.__traceback__))
-            log.error("request %s failed: %s\n%s", exchange.request_id, type(error).__name__, where)
+            _log.error("request %s failed: %s\n%s", exchange.request_id, type(error).__name__, where)
         elif type(error) is not fault.kind:
-            log.warning("request %s was put off: %s", exchange.request_id, error)
+            _log.warning("request %s was put off: %s", exchange.request_id, error)
         try:
             head = None
-            if fault is not faults.INTERNAL and fault.status not in (401, 403, 503):
+            if fault.status not in (401, 403, 500, 503):
                 head = await self._service.calls.head_at(error, request.grant, request.log)
-            retry_after = _RETRY_SECONDS if fault.status == 503 else None
-            await exchange.answer(fault.status, faults.encode(error, exchange.request_id), head, retry_after)
+            more = _RETRY if fault.status == 503 else ()
+            await exchange.answer(fault.status, faults.encode(error, exchange.request_id), head, more)
         except ClientGone:
             return "CLIENT_GONE"
         return fault.code
@@ -130,9 +152,15 @@ class Endpoint:
 class Request:
     """What is known of a request so far."""
 
-    __slots__ = ("exchange", "grant", "log")
+    __slots__ = ("credentials", "exchange", "grant", "log")
 
     def __init__(self, exchange: Exchange) -> None:
-        self.exchange = exchange
+        self.exchange: Exchange = exchange
+        self.credentials: Credentials | None = None
         self.grant: Grant | None = None
         self.log: str | None = None
+
+    @property
+    def customer_id(self) -> str:
+        """Whose it is; "" until that is known."""
+        return "" if self.grant is None else self.grant.customer_id

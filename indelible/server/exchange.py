@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import itertools
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from indelible import routes, seams
 from indelible.credentials import Credentials
 from indelible.errors import BadApiKey, InvalidRequest, TooLarge
-from indelible.server.admission import Admission, Slots
+from indelible.server.admission import Body
 from indelible.server.settings import ServiceLimits
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _PIECE: Final = 64 * 1024
@@ -28,16 +28,7 @@ ABORT: Final = "indelible.abort"
 """Where the scope of a request holds what breaks its connection off, whatever is still to be sent."""
 
 _REQUEST_ID_HEADER: Final = routes.REQUEST_ID_HEADER.lower().encode()
-_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
-
-
-_prefix: Final = seams.entropy(6).hex()
-_counter: Final = itertools.count(1)
-
-
-def _new_id() -> str:
-    """An id for a request that no other has; random enough to tell processes apart, and made without a system call."""
-    return f"{_prefix}-{next(_counter):x}"
+_REST_SECONDS: Final = 5.0
 
 
 class ClientGone(Exception):
@@ -55,19 +46,19 @@ class Exchange:
         self._send = send
         self._limits = limits
         given = self._header(_REQUEST_ID_HEADER) or b""
-        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else _new_id()
-        self.received = 0
-        self.sent = 0
-        self.status = 0
+        self.request_id: str = given.decode() if _REQUEST_ID.fullmatch(given) else seams.entropy(8).hex()
+        self.received: int = 0
+        self.sent: int = 0
+        self.status: int = 0
         self._whole = False
 
     def credentials(self) -> Credentials | None:
         """Who asks, as the head says it (HTTP Basic); None if it does not. Raises ``BadApiKey`` for anything else."""
-        value = self._header(b"authorization")
-        if value is None:
+        values = [value for name, value in self._scope["headers"] if name == b"authorization"]
+        if not values:
             return None
-        scheme, _, encoded = value.partition(b" ")
-        if scheme.lower() == b"basic":
+        scheme, _, encoded = values[0].partition(b" ")
+        if scheme.lower() == b"basic" and len(values) == 1:
             try:
                 customer_id, colon, apikey = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
                 if colon:
@@ -76,20 +67,18 @@ class Exchange:
                 pass
         raise BadApiKey
 
-    async def body(self, admission: Admission, slots: Slots) -> bytes:
-        """The body, which counts among those that are held. Raises ``InvalidRequest``, ``TooLarge``, ``Overloaded``."""
+    async def body(self, held: Body) -> bytes:
+        """The body, which is ``held`` from now on. Raises ``InvalidRequest``, ``TooLarge``, ``Overloaded``."""
         if self._header(b"content-encoding") is not None:
             raise InvalidRequest("a body must be sent as it is, without Content-Encoding")
-        length = self._header(b"content-length") or b"0"
-        if _LENGTH.fullmatch(length):
-            self._fits(int(length))
+        self._fits(int(self._header(b"content-length") or b"0"))
         chunks = []
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 while not self._whole:
                     chunk = await self._next()
                     self._fits(self.received)
-                    admission.hold(len(chunk), slots)
+                    held.grow(self.received)
                     chunks.append(chunk)
         except TimeoutError:
             most = self._limits.body_seconds
@@ -120,17 +109,16 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def answer(self, status: int, body: bytes, head: int | None = None, retry_after: int | None = None) -> None:
-        """Send the answer. Raises ``ClientGone`` if nobody takes it in time."""
+    async def answer(self, status: int, body: bytes, head: int | None = None, more: Headers = ()) -> None:
+        """Send the answer, with ``more`` headers. Raises ``ClientGone`` if nobody takes it in time."""
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", self.request_id.encode()),
+            *more,
         ]
         if head is not None:
             headers.append((b"indelible-version", b"%d" % head))
-        if retry_after is not None:
-            headers.append((b"retry-after", b"%d" % retry_after))
         if status == 401:
             headers.append((b"www-authenticate", b'Basic realm="indelible", charset="UTF-8"'))
         self.status, self.sent = status, len(body)
@@ -141,8 +129,25 @@ class Exchange:
                 for at in range(0, len(body) - _PIECE, _PIECE):
                     await self._send({"type": "http.response.body", "body": body[at : at + _PIECE], "more_body": True})
                 rest = max(0, (len(body) - 1) // _PIECE * _PIECE)
-                await self._send({"type": "http.response.body", "body": body[rest:]})
+                await self._send({"type": "http.response.body", "body": body[rest:], "more_body": not self._whole})
+            if not self._whole:
+                await self._drop_rest()
         except TimeoutError:
-            self._scope[ABORT]()
-            await asyncio.sleep(0)
+            await self.abandon()
             raise ClientGone from None
+
+    async def _drop_rest(self) -> None:
+        """Read what is left of the body, for a short time. Raises ``TimeoutError``.
+
+        Who is still sending would lose the answer with the connection.
+        """
+        async with asyncio.timeout(_REST_SECONDS):
+            while not self._whole:
+                await self._next()
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def abandon(self) -> None:
+        """Break the connection off, whatever was still to be sent."""
+        self._scope[ABORT]()
+        # The server is told of it before it is told that this is done.
+        await asyncio.sleep(0)

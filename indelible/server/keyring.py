@@ -20,7 +20,7 @@ _PAUSE_SECONDS: Final = 1.0
 
 _OWN: Final = Grant("@", "", ("read",), None, None)
 
-log = logging.getLogger("indelible.server")
+_log = logging.getLogger("indelible.server")
 
 
 class Keyring:
@@ -31,6 +31,8 @@ class Keyring:
         self._polls = polls
         self._access = Access(store.backend)
         self._directory = Directory()
+        self.changes: int = 0
+        """How often access has changed since this was opened."""
 
     async def open(self) -> None:
         """Read who there is. Raises whatever the store does."""
@@ -51,12 +53,12 @@ class Keyring:
             try:
                 await self._next_change()
             except Exception as error:  # noqa: BLE001 - who was known stays known, until the store can be read again
-                log.warning("the log of access cannot be read (%s)", type(error).__name__)
+                _log.warning("the log of access cannot be read (%s)", type(error).__name__)
                 await asyncio.sleep(_PAUSE_SECONDS)
-            self._polls.expel(lambda grant: grant is _OWN or self.still_valid(grant))
+            self._polls.expel(self.still_valid)
 
     async def _next_change(self) -> None:
-        with self._polls.wait(LOG_NAME, self._directory.version, _OWN) as poll:
+        with self._polls.wait(LOG_NAME, _OWN) as poll:
             await poll.ready()
             # Whatever came before the subscription is looked up; whatever comes after it wakes the poll.
             await self._refresh()
@@ -68,4 +70,6 @@ class Keyring:
         await self._refresh()
 
     async def _refresh(self) -> None:
-        self._directory = await self._store.run(self._access.directory, self._directory)
+        before = self._directory
+        self._directory = await self._store.run(self._access.directory, before)
+        self.changes += self._directory is not before

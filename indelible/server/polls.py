@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import attrs
 
 from indelible.backend import Backend, Notifying
-from indelible.errors import BadApiKey, IndelibleError
+from indelible.errors import BadApiKey, NonexistentLog
 from indelible.server.keys import Grant
 from indelible.server.store import Store
 
@@ -42,18 +42,22 @@ class Wake:
 
 @attrs.define(eq=False)
 class Poll:
-    """One who waits: until something is new (a ``Wake``), until there is no more to wait for (None), or an error.
+    """One who waits: until something is new (a ``Wake``), or until there is no more to wait for (None).
 
-    Once it is a context, leaving that ends it.
+    Once it is a context, leaving that ends it. ``error`` is why it was turned away, if it was.
     """
 
     grant: Grant
     woken: asyncio.Future[Wake | None]
     _topic: _Topic
+    error: BadApiKey | None = None
+    _ended: bool = False
 
     def rest(self) -> None:
-        """Wait anew."""
+        """Wait anew; not at all if it was ended meanwhile."""
         self.woken = self.woken.get_loop().create_future()
+        if self._ended:
+            self.woken.set_result(None)
 
     async def ready(self) -> None:
         """Come back once changes are told: what was there before is to be looked up. Raises as the store does."""
@@ -63,7 +67,8 @@ class Poll:
         subscribed.result()
 
     def end(self) -> None:
-        """Let it go: its time is over, its client has gone, or the service stops."""
+        """Let it go, for good: its time is over, its client has gone, or the service stops."""
+        self._ended = True
         if not self.woken.done():
             self.woken.set_result(None)
 
@@ -102,17 +107,26 @@ class Polls:
 
     def __len__(self) -> int:
         """How many customers' polls wait."""
-        return sum(poll.grant.key_id != "" for topic in self._topics.values() for poll in topic.polls)
+        return sum(1 for _ in self._customers())
 
-    def wait(self, log: str, after: int, grant: Grant) -> Poll:
-        """One who waits for ``log`` to go beyond ``after``, and is to ``leave``; look once it is ``ready``."""
+    @property
+    def logs(self) -> int:
+        """How many logs somebody waits for, the service itself included."""
+        return len(self._topics)
+
+    def _customers(self) -> Iterator[Poll]:
+        """All but the service's own."""
+        return (poll for topic in self._topics.values() for poll in topic.polls if poll.grant.key_id)
+
+    def wait(self, log: str, grant: Grant) -> Poll:
+        """One who waits for ``log`` to change, and is to ``leave``; look once it is ``ready``."""
         topic = self._topics.get(log)
         if topic is None:
-            subscribed = self._loop.create_task(self._subscribe(log, after))
+            subscribed = self._loop.create_task(self._subscribe(log))
             topic = self._topics[log] = _Topic(set(), subscribed, functools.partial(self._left, log))
         poll = Poll(grant, self._loop.create_future(), topic)
         topic.polls.add(poll)
-        if self._stopped:
+        if self._stopped and grant.key_id:
             poll.end()
         return poll
 
@@ -122,27 +136,34 @@ class Polls:
             del self._topics[log]
             topic.subscribed.add_done_callback(_unsubscribe)
 
-    async def _subscribe(self, log: str, after: int) -> Callable[[], None]:
+    async def _subscribe(self, log: str) -> Callable[[], None]:
+        """Be told of whatever comes after the present head: those who will wait here may know of less or of more."""
+        backend = self._store.backend
+
         def told() -> None:
             self._loop.call_soon_threadsafe(self._tell, log)
 
-        backend = self._store.backend
-        if isinstance(backend, Notifying):
-            return await self._store.run(backend.subscribe, log, after, told)
-        glancing = self._loop.create_task(self._glance(backend, log, after))
+        def subscribe() -> Callable[[], None] | None:
+            return backend.subscribe(log, _head(backend, log), told) if isinstance(backend, Notifying) else None
+
+        ends = await self._store.run(subscribe)
+        if ends is not None:
+            return ends
+        glancing = self._loop.create_task(self._glance(backend, log))
         return glancing.cancel  # type: ignore[return-value] # whether it was too late to cancel is nobody's concern
 
-    async def _glance(self, backend: Backend, log: str, head: int) -> None:
+    async def _glance(self, backend: Backend, log: str) -> None:
+        head = -1
         while True:
-            await asyncio.sleep(_GLANCE_SECONDS)
             try:
-                now = (await self._store.run(backend.describe, log)).head
-            except IndelibleError:
-                # Those who wait meet it when they look, and say so.
-                now = head + 1
-            if now > head:
-                head = now
+                now = await self._store.run(_head, backend, log)
+            except Exception:  # noqa: BLE001 - those who wait meet it when they look, and say so
                 self._wake(log)
+            else:
+                if now != head:
+                    self._wake(log)
+                head = now
+            await asyncio.sleep(_GLANCE_SECONDS)
 
     def _tell(self, log: str) -> None:
         topic = self._topics.get(log)
@@ -163,17 +184,23 @@ class Polls:
 
     def expel(self, still_valid: Callable[[Grant], bool]) -> None:
         """Turn away those whose grant is not valid any more."""
-        for topic in self._topics.values():
-            for poll in topic.polls:
-                if not poll.woken.done() and not still_valid(poll.grant):
-                    poll.woken.set_exception(BadApiKey())
+        for poll in self._customers():
+            if not still_valid(poll.grant):
+                poll.error = BadApiKey()
+                poll.end()
 
     def stop(self) -> None:
-        """Let everybody go, and whoever comes from now on."""
+        """Let every customer go, and whoever comes from now on."""
         self._stopped = True
-        for topic in self._topics.values():
-            for poll in topic.polls:
-                poll.end()
+        for poll in self._customers():
+            poll.end()
+
+
+def _head(backend: Backend, log: str) -> int:
+    try:
+        return backend.describe(log).head
+    except NonexistentLog:
+        return 0
 
 
 def _unsubscribe(subscribed: asyncio.Task[Callable[[], None]]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from indelible.errors import IndelibleError
 from indelible.server.access import LOG_NAME
 from indelible.server.admission import Admission
 from indelible.server.calls import Calls
@@ -28,10 +27,11 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.telemetry = Telemetry()
-        self.admission = Admission(settings.limits)
-        self.draining = False
+        self.telemetry: Telemetry = Telemetry()
+        self.admission: Admission = Admission(settings.limits)
+        self.draining: bool = False
         self._following: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[bool] | None = None
 
     async def open(self) -> None:
         """Open the store and read who may use it. Raises whatever keeps it from that."""
@@ -46,16 +46,22 @@ class Service:
             await self.store.close()
             raise
         self.telemetry.gauge("indelible_polls", "Long polls that wait.", lambda: float(len(self.polls)))
+        self.telemetry.gauge("indelible_polled_logs", "Logs that somebody waits for.", lambda: float(self.polls.logs))
+        self.telemetry.gauge("indelible_tasks", "Tasks of the event loop.", lambda: float(len(asyncio.all_tasks())))
         self._following = asyncio.create_task(self.keyring.follow())
 
     async def ready(self) -> bool:
         """Whether requests can be answered: the store can be read, and nobody has told it to stop."""
-        if self.draining:
-            return False
+        if self._looking is None or self._looking.done():
+            # One look for all who ask meanwhile: anybody may.
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.wait([self._looking], timeout=_PATIENCE)
+        return not self.draining and self._looking.done() and self._looking.result()
+
+    async def _look(self) -> bool:
         try:
-            async with asyncio.timeout(_PATIENCE):
-                await self.store.run(self.store.backend.describe, LOG_NAME)
-        except (IndelibleError, TimeoutError):
+            await self.store.run(self.store.backend.describe, LOG_NAME)
+        except Exception:  # noqa: BLE001 - whatever it is, it is not ready
             return False
         return True
 

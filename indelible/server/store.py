@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import copy
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeAlias, TypeVar
 
 from indelible.backend import Backend, GroupCommit, Submission
 from indelible.records import Committed
@@ -17,29 +18,53 @@ T = TypeVar("T")
 _LARGEST_GROUP: Final = 256
 """Transactions in one commit, at most: the first of them waits for the last."""
 
+_MOST_COMMANDS: Final = 10_000
+"""Commands in one commit, unless a single transaction has more: whoever comes next waits for all of them."""
+
 _THREADS: Final = 8
 """Reads at once. They are short, and hold the interpreter for most of their time."""
 
+_EACH: Final = _THREADS // 2
+"""Reads at once for one customer: those that take long leave room for everybody else's."""
+
+_Waiting: TypeAlias = tuple[Submission, "asyncio.Future[Committed]"]
+
 
 class Store:
-    """The backend of a service, for one event loop. Closing it closes the backend, once what was begun is done."""
+    """The backend of a service, for one event loop. Closing it closes the backend, once what was begun is done.
+
+    What is asked for one customer keeps others waiting as little as can be: reads take some of the threads, and
+    writes take turns.
+    """
 
     def __init__(self, backend: Backend, *, committed: Callable[[int], object] = lambda _size: None) -> None:
         self.backend = backend
         self._committed = committed
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="indelible-store")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="indelible-commit")
-        self._queue: deque[tuple[Submission, asyncio.Future[Committed]]] = deque()
+        self._reading = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(_EACH))
+        self._changing = defaultdict[str, asyncio.Lock](asyncio.Lock)
+        self._queues: dict[str, deque[_Waiting]] = {}
         self._writing: asyncio.Task[None] | None = None
 
     async def run(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What a blocking call gives, made in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: ask(*args, **kwargs))
 
-    async def update(self, submission: Submission) -> Committed:
+    async def run_for(self, customer_id: str, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As ``run``, for one customer."""
+        async with self._reading[customer_id]:
+            return await self.run(ask, *args, **kwargs)
+
+    async def change_for(self, customer_id: str, change: Callable[[], T]) -> T:
+        """What a blocking call gives that writes, made where commits are: in the store, one waits for the other."""
+        async with self._changing[customer_id]:
+            return await asyncio.get_running_loop().run_in_executor(self._writer, change)
+
+    async def update_for(self, customer_id: str, submission: Submission) -> Committed:
         """See ``Backend.update``. Whoever stops waiting for the answer does not undo it."""
         answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        self._queue.append((submission, answer))
+        self._queues.setdefault(customer_id, deque()).append((submission, answer))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
         return await answer
@@ -48,8 +73,8 @@ class Store:
         """Commit what is queued, together as far as it came while the last commit was under way."""
         loop = asyncio.get_running_loop()
         try:
-            while self._queue:
-                group = [self._queue.popleft() for _ in range(min(len(self._queue), _LARGEST_GROUP))]
+            while self._queues:
+                group = self._next_group()
                 submissions = [submission for submission, _ in group]
                 answers = await loop.run_in_executor(self._writer, self._commit, submissions)
                 self._committed(len(group))
@@ -58,12 +83,29 @@ class Store:
         finally:
             self._writing = None
 
+    def _next_group(self) -> list[_Waiting]:
+        """What is to be committed next: a transaction of each customer in turn, until it is enough."""
+        group: list[_Waiting] = []
+        commands = 0
+        while self._queues and len(group) < _LARGEST_GROUP:
+            customer_id, queue = next(iter(self._queues.items()))
+            commands += len(queue[0][0].transaction.commands)
+            if group and commands > _MOST_COMMANDS:
+                break
+            group.append(queue.popleft())
+            # To the end of the line, if there is more.
+            del self._queues[customer_id]
+            if queue:
+                self._queues[customer_id] = queue
+        return group
+
     def _commit(self, submissions: Sequence[Submission]) -> Sequence[Committed | BaseException]:
         if isinstance(self.backend, GroupCommit):
             try:
                 return self.backend.update_all(submissions)
             except Exception as error:  # noqa: BLE001 - whoever waits for an answer must get one
-                return [error] * len(submissions)
+                # Each its own: whoever is given one raises it.
+                return [copy.copy(error) for _ in submissions]
         return [self._one(submission) for submission in submissions]
 
     def _one(self, submission: Submission) -> Committed | BaseException:

@@ -16,14 +16,14 @@ from indelible import seams
 from indelible.server.exchange import Exchange
 from indelible.server.keys import Grant
 
-access = logging.getLogger("indelible.access")
+_access = logging.getLogger("indelible.access")
 
 
 class Telemetry:
     """Counts and tells; a registry of its own, so that several services in one process do not add up."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry: CollectorRegistry = CollectorRegistry()
         self._requests = Counter(
             "indelible_requests", "Requests answered, by call and outcome.", ["call", "code"], registry=self.registry
         )
@@ -68,8 +68,8 @@ class Telemetry:
         times.observe(seconds)
         self._received.inc(exchange.received)
         self._sent.inc(exchange.sent)
-        if access.isEnabledFor(logging.INFO):
-            access.info(
+        if _access.isEnabledFor(logging.INFO):
+            _access.info(
                 "%s",
                 json.dumps(
                     {

@@ -33,7 +33,7 @@ class Told:
     """A subscriber: counts how often it is called, and can be waited for."""
 
     def __init__(self) -> None:
-        self.times = 0
+        self.times: int = 0
         self._called = threading.Event()
 
     def __call__(self) -> None:
