@@ -16,18 +16,27 @@ A page is run from top to bottom, in an empty folder of its own and in one names
     Illustrations.
 
 A comment on the line before a block says what differs: ``<!-- file: NAME -->`` writes the block to a file, ``<!-- not
-run: REASON -->`` leaves it out, ``<!-- second terminal -->`` starts a command that goes on beside all that follows;
-on a ``text`` block it is what that command prints from there on. In shown output, a line of ``...`` stands for any
-lines; times, random ids and durations match any others.
+run: REASON -->`` leaves it out, ``<!-- second terminal -->`` starts a command that goes on beside all that follows,
+until it ends with the page or the next such command takes its terminal; on a ``text`` block it is what that command
+prints from there on. In shown output, a line of ``...`` stands for any lines; times, random ids and durations match any
+others.
+
+A page that starts the service on its usual port has that port of this machine to itself.
 """
 
 import contextlib
+import fcntl
 import io
 import os
+import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import termios
+import threading
 import time
 from pathlib import Path
 
@@ -45,6 +54,22 @@ _VARYING = [
     (re.compile(r"\bin \d+\.\d+s\b( \(\d:\d\d:\d\d\))?"), "in <duration>"),
     (re.compile(r"\b\d{2,} passed(, \d+ skipped)?"), "<many> passed"),
 ]
+
+
+@contextlib.contextmanager
+def usual_port():
+    """The port that the service takes by itself, for one test of this machine at a time."""
+    from commandline import skip_or_fail
+
+    with (Path(tempfile.gettempdir()) / "indelible-tests-8420.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", 8420))
+            except OSError:
+                skip_or_fail("another program of this machine listens on port 8420")
+        yield
 
 
 def normal(text):
@@ -65,17 +90,34 @@ def compare(printed, shown, what):
 class Process:
     """A command in a second terminal, and how much of its output was shown."""
 
-    def __init__(self, command, folder, env, output):
-        self._path = output
-        with output.open("wb") as file:
-            self._process = subprocess.Popen(
-                ["sh", "-c", f"exec {command}"], cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT
-            )
+    def __init__(self, command, folder, env):
+        self._leader, follower = pty.openpty()
+        modes = termios.tcgetattr(follower)
+        modes[1] &= ~termios.OPOST  # lines end as they are printed
+        termios.tcsetattr(follower, termios.TCSANOW, modes)
+        self._process = subprocess.Popen(
+            ["sh", "-c", f"exec {command}"],
+            cwd=folder,
+            env=env,
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+        )
+        os.close(follower)
+        self._printed = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self._command = command
         self._shown = 0
 
+    def _read(self):
+        # A terminal that nobody writes to any more is an error on Linux, and empty elsewhere.
+        with contextlib.suppress(OSError):
+            while piece := os.read(self._leader, 65536):
+                self._printed += piece
+
     def unshown(self):
-        return self._path.read_text()[self._shown :]
+        return self._printed.decode(errors="replace")[self._shown :]
 
     def prints(self, shown):
         deadline = time.monotonic() + PATIENCE
@@ -86,7 +128,12 @@ class Process:
 
     def stop(self):
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(PATIENCE)
+        try:
+            self._process.wait(PATIENCE)
+        finally:
+            self._process.kill()
+            self._reader.join(PATIENCE)
+            os.close(self._leader)
 
 
 class Page:
@@ -97,10 +144,9 @@ class Page:
         self.folder = folder / "page"
         self.folder.mkdir()
         self.left_out = []
-        self._outputs = folder
         self._second = None
         self._python = ""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "INDELIBLE", "COV", "GIT"))}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "INDELIBLE", "COV", "GIT", "XDG"))}
         self._env = kept | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(folder),
@@ -117,6 +163,11 @@ class Page:
         }
 
     def run(self):
+        alone = re.search(r"^\$ indelible serve\b", self.path.read_text(encoding="utf-8"), re.M)
+        with usual_port() if alone else contextlib.nullcontext():
+            self._run_all()
+
+    def _run_all(self):
         document = Sybil(parsers=[self._blocks]).parse(self.path)
         document.namespace["__name__"] = "__main__"
         try:
@@ -183,7 +234,10 @@ class Page:
         steps = [step.partition("\n") for step in re.split(r"^\$ ", body, flags=re.M)[1:]]
         if note == "second terminal":
             [(command, _, shown)] = steps
-            self._second = Process(command, self.folder, self._env, self._outputs / "second")
+            if self._second is not None:
+                assert not self._second.unshown(), "a second terminal printed more than is shown"
+                self._second.stop()
+            self._second = Process(command, self.folder, self._env)
             self._second.prints(shown)
             return
         code = 0

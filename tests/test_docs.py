@@ -1,15 +1,21 @@
 """The pages: what they show is what happens, they name all there is, and their links lead somewhere."""
 
 import inspect
+import json
+import logging
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import attrs
 import docrunner
 import pytest
+import test_http_hostile
+import urllib3
 from docrunner import Page
+from serving import serving
 
 import indelible
 import indelible.backends
@@ -19,6 +25,8 @@ import indelible.testing
 from indelible import cipher, errors
 from indelible.cli import exits
 from indelible.cli.app import app
+from indelible.routes import ROUTES
+from indelible.server.settings import ServiceLimits, Settings, default_store
 from indelible.testing import strategies
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +38,8 @@ PAGES = {
     if "_build" not in path.parts
 }
 COMMANDS = [name for name in app if not name.startswith("-")]
+LEFT_OUT = {"docs/how-to/deploy.md": {"needs root", "needs Docker"}}
+"""Why blocks of which pages are not run here; tests/test_deploy.py looks at these."""
 
 
 def page(name):
@@ -56,7 +66,8 @@ def test_what_a_page_shows_is_what_happens(name, tmp_path, monkeypatch):
     it = Page(PAGES[name], tmp_path)
     monkeypatch.chdir(it.folder)
     it.run()
-    assert it.left_out == [], "every block can run so far; one that cannot is to be listed here with its reason"
+    reasons = {reason.partition("not run: ")[2] for reason in it.left_out}
+    assert reasons == LEFT_OUT.get(name, set()), "a block that cannot run is to be listed with its reason"
 
 
 LYING = {
@@ -71,6 +82,8 @@ LYING = {
     "a second terminal": "<!-- second terminal -->\n```console\n$ echo one; sleep 60\ntwo\n```\n",
     "more in a second terminal": "<!-- second terminal -->\n```console\n$ echo one\none\n```\n\n"
     "<!-- second terminal -->\n```text\ntwo\n```\n",
+    "less in a second terminal that is taken": "<!-- second terminal -->\n```console\n$ sh -c 'echo one; sleep 0.2; echo two'\none\n"
+    "```\n\n```console\n$ sleep 0.5\n```\n\n<!-- second terminal -->\n```console\n$ echo three\nthree\n```\n",
 }
 HONEST = """
 ```python
@@ -107,6 +120,12 @@ $ echo $?
 ```console
 $ python one.py
 one
+```
+
+<!-- second terminal -->
+```console
+$ python -c "import sys; print(sys.stdout.isatty())"
+True
 ```
 
 ```sh
@@ -256,6 +275,68 @@ def test_the_limits_are_in_the_reference():
     table = page("contract").partition("## Limits")[2]
     limits = attrs.asdict(indelible.Limits())
     assert sorted(map(int, re.findall(r"\| (\d+)", table))) == sorted({*limits.values()})
+
+
+SERVICE = (DOCS / "how-to" / "run-a-service.md").read_text(encoding="utf-8")
+
+
+def rows(text, heading):
+    """The first two cells of each row of the tables below a heading, without backticks."""
+    section = re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", text, re.M | re.S)[1]
+    cells = re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|", section, re.M)
+    return [(first.strip("`"), second.strip("`")) for first, second in cells if not first.startswith("---")]
+
+
+def test_every_setting_is_documented_with_its_default():
+    """The tables of settings are those of the service, in their order, each key with its default."""
+    shown = [row for row in rows(SERVICE, "Settings") if row != ("key", "default")]
+    limits = attrs.asdict(ServiceLimits())
+    settings = {name: value for name, value in attrs.asdict(Settings(store="memory:")).items() if name != "limits"}
+    written = {None: "none", "memory:": shown[0][1]}
+    expected = [(name, written.get(value, value)) for name, value in (settings | limits).items()]
+
+    def read(text):
+        return tomllib.loads(f"it = {text}")["it"] if re.match(r'["\d]|true|false', text) else text
+
+    assert [(name, read(text)) for name, text in shown] == expected
+    assert shown[0][1] == "indelible.db` in the folder for data" and default_store().endswith("/indelible.db")
+
+
+def test_every_metric_and_every_field_of_the_access_log_is_documented(caplog):
+    """The page names the metrics that there are, by their kinds, and the fields of a line of the access log."""
+    access = logging.getLogger("indelible.access")
+    with serving() as service:
+        who = service.credentials()
+        access.addHandler(caplog.handler)
+        access.setLevel(logging.INFO)
+        try:
+            service.call("create", {"logName": "a"}, who)
+            page = urllib3.request("GET", f"{service.url}/metrics").data.decode()
+        finally:
+            access.removeHandler(caplog.handler)
+    kinds = re.findall(r"^# TYPE (indelible_\w+) (\w+)$", page, re.M)
+    metrics = {row for row in rows(SERVICE, "Is it well.") if row[0].startswith("indelible_")}
+    assert metrics == {(name, kind) for name, kind in kinds if not name.endswith("_created")}
+    [line] = [json.loads(record.getMessage()) for record in caplog.records if record.name == access.name]
+    shown = rows(SERVICE, "The access log")
+    assert [name for name, _ in shown] == ["field", *line]
+    assert sorted(re.split(r"\W+", dict(shown)["call"])) == sorted(route.name for route in ROUTES)
+
+
+THREATS = (DOCS / "explanation" / "threat-model.md").read_text(encoding="utf-8")
+
+
+def test_what_a_client_believes_is_listed_whole():
+    """The tricks that a sealing client does not see are those that the page lists, and no others."""
+    believed = [name for name, _raw, sealed in test_http_hostile.rows() if sealed == test_http_hostile.BELIEVED]
+    assert sorted(row[0] for row in rows(THREATS, "What a client believes")) == sorted(["the service", *believed])
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+)`", THREATS))))
+def test_what_is_said_to_show_a_claim_is_a_test(name):
+    """Each test that the threat model names is there."""
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert any(re.search(rf"^ *def {name}\(", source, re.M) for source in sources)
 
 
 @pytest.mark.parametrize("number", range(1, 23))

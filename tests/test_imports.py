@@ -23,10 +23,11 @@ LAYERS = {
         backends.scoped backends
     """,
     "4 what people use": """
-        profile snapshot version_diff log client compat server.*
+        profile snapshot version_diff log client copying checkup compat server.*
         testing.model testing.oracle testing.samples testing.recorder testing.linearize testing.faults
         testing.strategies testing.machine testing.laws testing.laws.base testing.laws.updating
-        testing.laws.reading testing.laws.retrying testing.laws.keeping testing.laws.waiting testing.contract
+        testing.laws.reading testing.laws.retrying testing.laws.keeping testing.laws.waiting
+        testing.laws.paging testing.laws.subscribing testing.laws.grouping testing.contract
         testing
     """,
     "the public names": "indelible",

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from cyclopts import App, CycloptsError
 
-from indelible.cli import exits, gitimport, importing, reading, watching, writing
+from indelible.cli import admin, doctor, exits, gitimport, importing, keeping, pins, reading, serve, watching, writing
 from indelible.cli.output import line, visible
 from indelible.errors import IndelibleError
 
@@ -49,9 +49,17 @@ for _command in (
     importing.import_,
     reading.export,
     writing.trim,
+    pins.accept_rollback,
     gitimport.git_import,
+    keeping.backup,
+    keeping.restore,
+    keeping.copy,
+    doctor.doctor,
+    serve.serve,
 ):
     app.command(_command, name=_command.__name__.strip("_").replace("_", "-"), sort_key=len(list(app)))
+admin.app.sort_key = len(list(app))
+app.command(admin.app)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -122,4 +130,7 @@ def _command_first(argv: Sequence[str]) -> list[str]:
         size = 1 if "=" in rest[0] else 2
         leading += rest[:size]
         rest = rest[size:]
-    return [*rest[:1], *leading, *rest[1:]] if rest and not rest[0].startswith("-") else rest
+    if not rest or rest[0].startswith("-"):
+        return rest
+    words = len(app.parse_commands(rest)[0]) or 1
+    return [*rest[:words], *leading, *rest[words:]]

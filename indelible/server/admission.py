@@ -21,6 +21,10 @@ _UNCOUNTED: Final = 4 * 1024
 """Bytes of each body that are not counted: all of most requests, and no more than a connection costs anyway."""
 
 
+class NotNow(Overloaded):
+    """Refused by the service itself, whose store has nothing to do with it."""
+
+
 class Slots:
     """What a request holds of what there is only so much of: let go at its end, or before."""
 
@@ -82,7 +86,7 @@ class Admission:
         """Count bytes that are held from now on. Raises ``Overloaded``."""
         held = self._bodies
         if held[customer_id] + size > self._share or held.total() + size > self._limits.bodies:
-            raise Overloaded("the service holds as many request bodies as it can; try again")
+            raise NotNow("the service holds as many request bodies as it can; try again")
         held[customer_id] += size
 
     def let_go(self, customer_id: str, size: int) -> None:
@@ -130,7 +134,7 @@ class Body:
 
 def _let_in(counts: Counter[str], who: str, most: int, what: str, slots: Slots) -> None:
     if counts[who] >= most:
-        raise Overloaded(f"{most} {what} at once are as many as there may be; try again when one is done")
+        raise NotNow(f"{most} {what} at once are as many as there may be; try again when one is done")
     counts[who] += 1
     slots.hold(functools.partial(_let_out, counts, who))
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from indelible import faults, routes, seams, shapes, updates, wire
 from indelible.credentials import Credentials
-from indelible.errors import BadApiKey, InvalidRequest, Overloaded, TooLarge
-from indelible.server.admission import Slots
+from indelible.errors import BadApiKey, Closed, InvalidRequest, NotExecuted, TooLarge
+from indelible.server.admission import NotNow, Slots
 from indelible.server.calls import Answer
 from indelible.server.exchange import ClientGone, Exchange, Receive, Scope, Send
 from indelible.server.keys import Grant
@@ -68,7 +68,7 @@ class Endpoint:
     async def _answer(self, request: Request, slots: Slots) -> Answer:
         service, exchange = self._service, request.exchange
         if service.draining:
-            raise Overloaded("the service is stopping; try again")
+            raise NotNow("the service is stopping; try again")
         request.credentials = exchange.credentials()
         if request.credentials is not None:
             # Known before the body is read: a stranger's is not worth the work.
@@ -136,7 +136,7 @@ class Endpoint:
             # Where, and not what: the text of an error that nobody thought of may hold what a customer sent.
             where = "".join(traceback.format_tb(error.__traceback__))
             _log.error("request %s failed: %s\n%s", exchange.request_id, type(error).__name__, where)
-        elif type(error) is not fault.kind:
+        elif isinstance(error, NotExecuted | Closed) and not isinstance(error, NotNow):
             _log.warning("request %s was put off: %s", exchange.request_id, error)
         try:
             head = None

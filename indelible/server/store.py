@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeAlias, TypeVar
 
 from indelible.backend import Backend, GroupCommit, Submission
+from indelible.errors import IndelibleError
 from indelible.records import Committed
 
 P = ParamSpec("P")
@@ -49,7 +50,7 @@ class Store:
 
     async def run(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What a blocking call gives, made in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: ask(*args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: _called(ask, *args, **kwargs))
 
     async def run_for(self, customer_id: str, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As ``run``, for one customer."""
@@ -59,7 +60,7 @@ class Store:
     async def change_for(self, customer_id: str, change: Callable[[], T]) -> T:
         """What a blocking call gives that writes, made where commits are: in the store, one waits for the other."""
         async with self._changing[customer_id]:
-            return await asyncio.get_running_loop().run_in_executor(self._writer, change)
+            return await asyncio.get_running_loop().run_in_executor(self._writer, _called, change)
 
     async def update_for(self, customer_id: str, submission: Submission) -> Committed:
         """See ``Backend.update``. Whoever stops waiting for the answer does not undo it."""
@@ -99,19 +100,24 @@ class Store:
                 self._queues[customer_id] = queue
         return group
 
-    def _commit(self, submissions: Sequence[Submission]) -> Sequence[Committed | BaseException]:
-        if isinstance(self.backend, GroupCommit):
-            try:
-                return self.backend.update_all(submissions)
-            except Exception as error:  # noqa: BLE001 - whoever waits for an answer must get one
-                # Each its own: whoever is given one raises it.
-                return [copy.copy(error) for _ in submissions]
-        return [self._one(submission) for submission in submissions]
-
-    def _one(self, submission: Submission) -> Committed | BaseException:
+    def _commit(self, submissions: Sequence[Submission]) -> Sequence[Committed | Exception]:
+        """An answer to each, whatever happens: somebody waits for it."""
+        if not isinstance(self.backend, GroupCommit):
+            return [self._one(submission) for submission in submissions]
+        broken: Exception = TypeError("a store that commits many together answers each of them")
         try:
-            return self.backend.update(submission.log, submission.transaction, submission.attempt)
-        except Exception as error:  # noqa: BLE001 - whoever waits for an answer must get one
+            answers = _called(self.backend.update_all, submissions)
+            if [isinstance(answer, Committed | IndelibleError) for answer in answers] == [True] * len(submissions):
+                return answers
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            broken = error
+        # Each its own: whoever is given one raises it.
+        return [copy.copy(broken) for _ in submissions]
+
+    def _one(self, submission: Submission) -> Committed | Exception:
+        try:
+            return _called(self.backend.update, submission.log, submission.transaction, submission.attempt)
+        except Exception as error:  # noqa: BLE001 - whatever it is
             return error
 
     async def close(self) -> None:
@@ -123,7 +129,15 @@ class Store:
         await asyncio.to_thread(self.backend.close)
 
 
-def _give(waiting: asyncio.Future[Committed], answer: Committed | BaseException) -> None:
+def _called(ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return ask(*args, **kwargs)
+    except StopIteration as error:
+        # Nobody who awaits an answer would ever get this one.
+        raise RuntimeError("an iterator came to its end unawaited") from error
+
+
+def _give(waiting: asyncio.Future[Committed], answer: Committed | Exception) -> None:
     if waiting.cancelled():
         return
     if isinstance(answer, Committed):

@@ -85,8 +85,7 @@ def _error(reply: Reply, log: str, request_id: str) -> IndelibleError:
         if (error := faults.decode(status, plain, log)) is not None:
             return error
     if status >= 500 or status in _BUSY:
-        reason = f"the service failed (status {status}, request {request_id}); try again later"
-        raise Failed(reason, after=retry_after(reply))
+        raise Failed(f"the service failed (status {status}, request {request_id})", after=retry_after(reply))
     if 300 <= status < 400:
         raise violation("it answers with a redirection, which is never followed; check the URL")
     raise violation(f"its answer has status {status} and is none of this protocol; check the URL")

@@ -85,7 +85,7 @@ class Service:
         try:
             return persist(call, lambda: self._try(call, question), None if call.poll else TRIES)
         except Failed as failure:
-            raise closed() if call.closed else failure.error or NotExecuted(failure.reason) from None
+            raise closed() if call.closed else _unanswered(failure) from None
 
     def _try(self, call: Call, question: Question[Q, A]) -> tuple[A, int]:
         route, log, asked = question.route, question.log, question.anew(question.asked)
@@ -180,3 +180,9 @@ class Service:
         """Close what nobody closed, and tell nobody what went wrong: there is nobody any more."""
         with contextlib.suppress(Exception):
             self.close()
+
+
+def _unanswered(failure: Failed) -> IndelibleError:
+    """What is told of a question that nobody answered; whatever became of it, it may be put again."""
+    again = "" if failure.certain else "; this may simply be tried again"
+    return failure.error or NotExecuted(failure.reason + again)

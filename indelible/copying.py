@@ -1,0 +1,373 @@
+"""Copies logs from any backend to any other, versions and all, and without keys: what is sealed stays sealed.
+
+Each version is read as the diff from the one before it and sent as one transaction, under its own id and source. The
+versions below the oldest of a trimmed log can no longer be read; they are made up such that the oldest holds what it
+should, each entry with the version that introduced it, and are then trimmed away as they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeAlias
+
+import attrs
+
+from indelible.backend import Backend, GroupCommit, Submission
+from indelible.changes import Added, Change
+from indelible.commands import Command, ExpectVersion, Remove, Transaction, Upsert
+from indelible.errors import (
+    IndelibleError,
+    IntegrityError,
+    InvalidRequest,
+    LogExists,
+    NonexistentLog,
+    NotExecuted,
+    OutcomeUnknown,
+    ProtocolViolation,
+    Rejected,
+    TooLarge,
+    VersionTrimmed,
+)
+from indelible.limits import Limits
+from indelible.pages import DiffRequest, walk
+from indelible.records import Committed, LogInfo, VersionInfo
+
+_PAGE: Final = 1_000
+"""Changes read at a time, and versions told at a time."""
+
+_FULL: Final = Limits().commands
+"""The commands that any store takes in a transaction."""
+
+_BATCH: Final = 256
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""Transactions, and bytes of keys and values, handed over together to a target that commits them together."""
+
+_PAUSES: Final = (0.0, 0.1, 0.2, 0.4, 0.8)
+"""Seconds before each further attempt at a transaction."""
+
+Bytes: TypeAlias = Transaction[bytes, bytes]
+
+
+@attrs.frozen
+class CopyReport:
+    """What the target holds of a log after a copy, and how many versions this run made of it."""
+
+    log: str
+    group: str | None
+    head: int
+    oldest: int
+    entries: int
+    made: int
+
+
+def copy_log(
+    source: Backend, target: Backend, log: str, *, progress: Callable[[int], object] = lambda _version: None
+) -> CopyReport:
+    """Make ``log`` in ``target`` what it is in ``source``, up to the version that is the head when this ends.
+
+    Kept are the log's stored name, group, versions, the order of changes, and of every version its entries, their
+    versions, source and transaction id. Not kept are the times of commit, which are those of the copy, and what the
+    source answered to transactions: one sent again, long after, to the copy is refused with ``TransactionIdReused``.
+
+    A copy that was interrupted anywhere goes on when it is run again, and one that is complete takes over what came
+    since. Until it is complete, a copy of a trimmed log holds entries that no key opens. Let nobody else write to the
+    log in the target, and nobody trim the source past the version that the copy has reached.
+
+    ``progress`` is told the version reached. Raises, with nothing changed, ``LogExists`` where the target's log has
+    another group and ``InvalidRequest`` where it is another log or was trimmed further; ``IntegrityError`` where
+    either side contradicts itself; and whatever either side raises.
+    """
+    start: int | None = None
+    while True:
+        info = source.describe(log)
+        try:
+            reached = _held(source, target, info)
+            start = reached if start is None else start
+            for batch in _batches(_transactions(source, info, reached)):
+                _commit(target, log, reached, batch)
+                reached += len(batch)
+                progress(reached)
+        except VersionTrimmed:
+            if source.describe(log).oldest == info.oldest:
+                raise
+            # Trimmed meanwhile, perhaps no further than the copy has come.
+            continue
+        there = target.describe(log)
+        if there.oldest < info.oldest:
+            target.trim(log, info.oldest)
+            there = target.describe(log)
+        if there != info:
+            raise IntegrityError(f"log {log!r} did not become what it is where it comes from; do not use the copy")
+        if source.describe(log) == info:
+            return CopyReport(log, info.group, info.head, info.oldest, info.entries, info.head - start)
+
+
+def verify(
+    source: Backend,
+    target: Backend,
+    log: str,
+    *,
+    every: bool = False,
+    progress: Callable[[int], object] = lambda _version: None,
+) -> None:
+    """Compare a log with its copy: what describes them, and with ``every`` each version, its diff, and what they hold.
+
+    A source that went on meanwhile is compared as far as the copy goes. ``progress`` is told the version compared.
+    Raises ``IntegrityError`` that says what differs, and whatever either side raises.
+    """
+    info, there = source.describe(log), target.describe(log)
+    if info.head == there.head and info != there:
+        raise _differs(log, "the size, the oldest version or the group")
+    if not _is_same_log(source, info, target, there):
+        raise _differs(log, "its newest version, or who made it")
+    if not every:
+        return
+    oldest = max(info.oldest, there.oldest, 1)
+    for low in (0, *range(oldest, there.head)) if there.head else ():
+        high = max(low + 1, oldest)
+        if _told(source, info, high) != _told(target, there, high):
+            raise _differs(log, f"who made version {high}, or how many entries it touched,")
+        if not _same_diff(source, target, log, low, high):
+            raise _differs(log, f"what came with version {high}")
+        progress(high)
+    if not _same_diff(source, target, log, 0, there.head):
+        raise _differs(log, "what it holds")
+
+
+def _differs(log: str, what: str) -> IntegrityError:
+    return IntegrityError(f"{what} of log {log!r} is not the same in the copy; do not use the copy")
+
+
+def _same_diff(source: Backend, target: Backend, log: str, low: int, high: int) -> bool:
+    pairs = itertools.zip_longest(_diff(source, log, low, high), _diff(target, log, low, high))
+    return all(one == other for one, other in pairs)
+
+
+# What is there
+
+
+def _diff(backend: Backend, log: str, low: int, high: int) -> Iterator[Change[bytes, bytes]]:
+    request = DiffRequest(low, high, limit=_PAGE)
+    return walk(request, backend.diff(log, request), lambda following: backend.diff(log, following))
+
+
+def _told(backend: Backend, info: LogInfo, version: int) -> tuple[int, str | None, bytes, int]:
+    """All that a backend tells of a version but its time."""
+    # Version 0 can always be named, those below the oldest cannot.
+    it = _who_made(backend, info.name, version - 1 if version > info.oldest else 0, version)
+    return it.version, it.source, it.transaction_id, it.effects
+
+
+def _who_made(backend: Backend, log: str, before: int, version: int) -> VersionInfo:
+    found = backend.versions(log, before, version)
+    if not found or found[-1].version != version:
+        raise ProtocolViolation(f"a store does not tell who made version {version} of log {log!r}, which it has")
+    return found[-1]
+
+
+def _is_same_log(source: Backend, info: LogInfo, target: Backend, there: LogInfo) -> bool:
+    """Whether the target's log, as far as it goes, is the source's: the oldest and the newest version of both are."""
+    if not info.oldest <= there.head <= info.head:
+        return False
+    both = {max(info.oldest, there.oldest, 1), there.head} if there.head else set()
+    return all(_told(source, info, version) == _told(target, there, version) for version in both)
+
+
+def _held(source: Backend, target: Backend, info: LogInfo) -> int:
+    """Up to which version the target has the log already; there, it exists from then on."""
+    try:
+        there = target.describe(info.name)
+    except NonexistentLog:
+        target.create(info.name, info.group)
+        return 0
+    if there.group != info.group:
+        raise LogExists(info.name)
+    if there.oldest > info.oldest:
+        raise InvalidRequest(
+            f"log {info.name!r} was trimmed to version {there.oldest} in the target and to {info.oldest} where it "
+            "comes from; what was forgotten cannot be copied to where it was; copy to another store"
+        )
+    if there.head == 0 or _is_same_log(source, info, target, there):
+        return there.head
+    if there.head < info.oldest and _told(target, there, there.head)[2] == _made_up(_oldest(source, info), there.head):
+        return there.head
+    raise InvalidRequest(
+        f"the target holds another log {info.name!r}, or one that was written to since it was copied, or one that ends "
+        f"at version {there.head} while the versions up to {info.oldest} were trimmed where it comes from; copy to "
+        "another store"
+    )
+
+
+# What to send
+
+
+def _transactions(source: Backend, info: LogInfo, after: int) -> Iterator[Bytes]:
+    """A transaction for each version after ``after``, in order."""
+    if after < info.oldest:
+        yield from itertools.islice(_founding(source, info.name, _oldest(source, info)), after, None)
+        after = info.oldest
+    while after < info.head:
+        until = min(after + _PAGE, info.head)
+        for it in source.versions(info.name, after, until):
+            changes = list(_diff(source, info.name, it.version - 1, it.version))
+            yield _transaction(info.name, it, _commands(changes))
+        after = until
+
+
+def _transaction(log: str, it: VersionInfo, commands: Sequence[Command[bytes, bytes]]) -> Bytes:
+    if len(commands) != it.effects:
+        raise IntegrityError(
+            f"where log {log!r} comes from, version {it.version} is said to have touched {it.effects} entries, and its "
+            f"diff shows {len(commands)}"
+        )
+    return Transaction(commands, it.source, id=it.transaction_id)
+
+
+def _commands(changes: Iterable[Change[bytes, bytes]]) -> list[Command[bytes, bytes]]:
+    """What makes the changes of one version, in their order."""
+    changes = list(changes)
+    added = {change.key for change in changes if isinstance(change, Added)}
+    return [
+        Upsert(change.key, change.value) if isinstance(change, Added) else Remove(change.key, change.value)
+        for change in changes
+        if isinstance(change, Added) or change.key not in added
+    ]
+
+
+def _oldest(source: Backend, info: LogInfo) -> VersionInfo:
+    return _who_made(source, info.name, 0, info.oldest)
+
+
+def _made_up(oldest: VersionInfo, version: int, purpose: bytes = b"version") -> bytes:
+    """16 bytes for a version below the oldest; who continues the copy finds the same."""
+    what = purpose + version.to_bytes(8, "big")
+    return hashlib.blake2b(what, digest_size=16, key=oldest.transaction_id, person=b"indelible-copy").digest()
+
+
+def _founding(source: Backend, log: str, oldest: VersionInfo) -> Iterator[Bytes]:
+    """What makes version 1 and all up to ``oldest``, of which only the last can be named once the log is trimmed.
+
+    Every version has to change something (S5), and the last has to touch as many entries as it did. So there are as
+    many fillers as it removed entries, added as soon as there is room and removed by it. A version that introduces
+    nothing alters the first of them, or, if the last removed nothing, a key that the last is going to replace.
+    """
+    introduced, stand_in, prefix = _survey(source, log, oldest)
+    removed = oldest.effects - introduced
+    waiting = [prefix + number.to_bytes(8, "big") for number in range(removed)]
+    marked = waiting[0] if waiting else stand_in
+    there: dict[bytes, bytes] = {}
+    entries = itertools.groupby(_diff(source, log, 0, oldest.version), key=lambda change: change.version)
+    upcoming = next(entries, None)
+    for version in range(1, oldest.version + 1):
+        commands: list[Command[bytes, bytes]] = []
+        if upcoming is not None and upcoming[0] == version:
+            commands = _commands(upcoming[1])
+            upcoming = next(entries, None)
+        if version == oldest.version:
+            commands += [Remove(key, value) for key, value in there.items()]
+            yield _transaction(log, oldest, commands)
+            return
+        room = len(waiting) if version == oldest.version - 1 else max(0, _FULL - len(commands))
+        altered = waiting[:room] if waiting else [marked] if not commands else []
+        waiting = waiting[room:]
+        fillers = [Upsert(key, prefix + version.to_bytes(8, "big")) for key in altered]
+        there |= {filler.key: filler.value for filler in fillers if removed}
+        yield Transaction([*commands, *fillers], id=_made_up(oldest, version))
+
+
+def _survey(source: Backend, log: str, oldest: VersionInfo) -> tuple[int, bytes, bytes]:
+    """Of the oldest version: how many entries it introduced, the key of one, and 16 bytes with which nothing begins."""
+    for attempt in itertools.count():
+        introduced, stand_in, free = 0, b"", True
+        prefix = _made_up(oldest, attempt, b"filler")
+        for change in _diff(source, log, 0, oldest.version):
+            free = free and not change.key.startswith(prefix) and not change.value.startswith(prefix)
+            if change.version == oldest.version:
+                introduced, stand_in = introduced + 1, change.key
+        if free:
+            return introduced, stand_in, prefix
+    raise AssertionError("unreachable")
+
+
+# Sending it
+
+
+def _batches(transactions: Iterable[Bytes]) -> Iterator[list[Bytes]]:
+    batch: list[Bytes] = []
+    size = 0
+    for transaction in transactions:
+        batch.append(transaction)
+        size += sum(len(it.key) + len(it.value) for it in transaction.commands if not isinstance(it, ExpectVersion))
+        if len(batch) == _BATCH or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _commit(target: Backend, log: str, head: int, batch: Sequence[Bytes]) -> None:
+    """Have the target make the versions after ``head``, one of each transaction."""
+    sent = [Submission(log, _expecting(head + index, it)) for index, it in enumerate(batch)]
+    answers: list[Committed | IndelibleError | None] = [*_answers(target, sent)]
+    answers += [None] * (len(sent) - len(answers))
+    failed = False
+    for version, (submission, answer) in enumerate(zip(sent, answers, strict=True), head + 1):
+        if not isinstance(answer, Committed):
+            # Those after one that failed were rejected for its sake, if they were; they are judged anew, in their turn:
+            # the answer to a second attempt would be final (S16).
+            it = None if failed and isinstance(answer, Rejected) else answer
+            answer = _insisted(target, submission, it)  # noqa: PLW2901
+            failed = True
+        if not answer.changed or answer.version != version:
+            raise IntegrityError(
+                f"the target made version {answer.version} of log {log!r} of what was to become version {version}; "
+                "somebody else writes to it; do not use the copy"
+            )
+
+
+def _expecting(head: int, transaction: Bytes) -> Bytes:
+    return Transaction([ExpectVersion(head), *transaction.commands], transaction.source, id=transaction.id)
+
+
+def _answers(target: Backend, sent: Sequence[Submission]) -> Sequence[Committed | IndelibleError]:
+    """The answers, up to the first that is an error where the target takes one transaction at a time."""
+    if isinstance(target, GroupCommit):
+        return target.update_all(sent)
+    answers: list[Committed | IndelibleError] = []
+    for it in sent:
+        try:
+            answers.append(target.update(it.log, it.transaction, it.attempt))
+        except IndelibleError as error:
+            return [*answers, error]
+    return answers
+
+
+def _insisted(target: Backend, sent: Submission, error: IndelibleError | None) -> Committed:
+    """The answer to a transaction that failed with ``error``, or was not judged yet if that is None."""
+    for pause in _PAUSES:
+        match error:
+            case OutcomeUnknown(attempt=attempt):
+                sent = attrs.evolve(sent, attempt=attempt + 1)
+            case TooLarge(limit="commands") if isinstance(sent.transaction.commands[0], ExpectVersion):
+                # There is no room for one command more. What comes before is committed, and who else would write?
+                it = sent.transaction
+                sent = attrs.evolve(sent, transaction=Transaction(it.commands[1:], it.source, id=it.id))
+            case Rejected():
+                raise InvalidRequest(
+                    f"the target refused a version of log {sent.log!r} ({error.code}): somebody else writes to it; "
+                    "copy to a store to which nobody does"
+                ) from error
+            case None | NotExecuted():
+                pass
+            case _:
+                raise error
+        time.sleep(pause)
+        try:
+            return target.update(sent.log, sent.transaction, sent.attempt)
+        except IndelibleError as again:
+            error = again
+    assert error is not None
+    raise error
