@@ -136,23 +136,31 @@ def head_of(name, body=b"", credentials=None, version="1.1", promised=None, **he
 
 
 @contextlib.contextmanager
-def nothing_goes_wrong():
-    """Within this context, no service of this process tells of an error of its own; gives what it tells."""
+def overheard():
+    """Within this context, the list of what services of this process tell of troubles."""
     told = []
 
-    class Listener(logging.Handler):
-        def emit(self, record):
-            told.append(record)
+    def listener(record):
+        told.append(record)
+        return True
 
-    listener = Listener(logging.WARNING)
-    loggers = [logging.getLogger(name) for name in ("indelible.server", "uvicorn", "asyncio")]
+    # A service puts handlers of its own in the place of others; filters stay.
+    names = ("indelible.server", "indelible.server.http", "uvicorn.error", "asyncio")
+    loggers = [logging.getLogger(name) for name in names]
     for logger in loggers:
-        logger.addHandler(listener)
+        logger.addFilter(listener)
     try:
         yield told
     finally:
         for logger in loggers:
-            logger.removeHandler(listener)
+            logger.removeFilter(listener)
+
+
+@contextlib.contextmanager
+def nothing_goes_wrong():
+    """Within this context, no service of this process tells of an error of its own."""
+    with overheard() as told:
+        yield
     assert [record.getMessage() for record in told if record.levelno >= logging.ERROR] == []
 
 
@@ -284,7 +292,7 @@ def stop(service):
     service.server.should_exit = True
 
 
-_RUN = """
+RUN = """
 import pickle, socket, sys
 from indelible.server.running import serve
 if __name__ == "__main__":
@@ -294,7 +302,7 @@ if __name__ == "__main__":
 
 
 @contextlib.contextmanager
-def serving_apart(store, *, code=_RUN, output=None, **options):
+def serving_apart(store, *, code=RUN, output=None, **options):
     """A service in a process of its own, over a store that other processes can open too; ended by its own id.
 
     What it prints goes to the files ``out`` and ``err`` in the folder ``output``, if that is given.

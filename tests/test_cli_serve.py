@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import apsw
+import attrs
 import pytest
 import trustme
 import urllib3
@@ -22,7 +23,7 @@ from commandline import CommandLine, Ran
 from cryptography.hazmat.primitives import serialization
 from docrunner import usual_port
 
-from indelible import Profile
+from indelible import Profile, connect
 from indelible.cli import exits
 from indelible.server.access import LOG_NAME, Access
 from indelible.server.settings import Settings
@@ -366,6 +367,10 @@ def test_tls(cli, tls):
         assert Profile.load(cli.folder / "p.json").endpoint_url == service.url
         with urllib3.PoolManager(ca_certs=str(tls / "ca.pem")) as pool:
             assert service.get("/readyz", pool) == 200
+        profile = attrs.evolve(Profile.load(cli.folder / "p.json"), ca_file=tls / "ca.pem")
+        with connect(profile) as client:
+            client.log("notes").create()
+            assert client.log("notes").version == 0
         with pytest.raises(urllib3.exceptions.HTTPError):
             urllib3.request("GET", service.url + "/readyz", retries=False)
         with pytest.raises(urllib3.exceptions.HTTPError):

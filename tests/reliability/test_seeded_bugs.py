@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from effort import WHOLE, WORKERS, minimum
-from mutants import MUTANTS
+from mutants import MUTANTS as KEPT
+from mutants_service import SERVICE
 from seeding import Mutant
 
+MUTANTS = (*KEPT, *SERVICE)
 ROOT = Path(__file__).parents[2]
 LEAST = minimum(20, 5)
 
