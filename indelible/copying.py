@@ -313,14 +313,11 @@ def _commit(target: Backend, log: str, head: int, batch: Sequence[Bytes]) -> Non
     sent = [Submission(log, _expecting(head + index, it)) for index, it in enumerate(batch)]
     answers: list[Committed | IndelibleError | None] = [*_answers(target, sent)]
     answers += [None] * (len(sent) - len(answers))
-    failed = False
     for version, (submission, answer) in enumerate(zip(sent, answers, strict=True), head + 1):
         if not isinstance(answer, Committed):
-            # Those after one that failed were rejected for its sake, if they were; they are judged anew, in their turn:
-            # the answer to a second attempt would be final (S16).
-            it = None if failed and isinstance(answer, Rejected) else answer
-            answer = _insisted(target, submission, it)  # noqa: PLW2901
-            failed = True
+            # One that comes after one that failed was rejected for its sake. It is judged anew, in its turn and not
+            # before: the answer to a second attempt would be final (S16).
+            answer = _insisted(target, submission, None if isinstance(answer, Rejected) else answer)  # noqa: PLW2901
         if not answer.changed or answer.version != version:
             raise IntegrityError(
                 f"the target made version {answer.version} of log {log!r} of what was to become version {version}; "

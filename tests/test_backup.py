@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import stat
 
+import apsw
 import pytest
 from commandline import CommandLine
 from sqlitetools import failing_storage, put, python, until
@@ -424,13 +425,14 @@ BAD = {
 
 
 @pytest.mark.parametrize(("make", "error"), BAD.items(), ids=lambda it: it.__name__)
-def test_a_bad_backup_is_not_restored(backend, path, target, make, error):
+def test_a_bad_backup_is_not_restored(backend, path, target, monkeypatch, make, error):
     """What is not ours, too new or not whole is refused before anything is made of it, and stays as it is."""
     good, bad = path.with_name("good.db"), path.with_name("bad.db")
     back_up(path, good)
     make(bad)
     before = bad.read_bytes()
-    with pytest.raises(error):
+    with monkeypatch.context() as patched, pytest.raises(error):
+        patched.setattr(backup, "_copy_pages", None)
         restore(bad, target)
     assert files(target.parent) == []
     assert bad.read_bytes() == before and not any(name.startswith("bad.db-") for name in files(path.parent))
@@ -446,6 +448,25 @@ def test_a_bad_store_has_no_backup(backend, path, target, make):
     with pytest.raises(BAD[make]) as caught:
         back_up(bad, target)
     assert str(bad) in str(caught.value)
+    assert files(target.parent) == []
+
+
+def test_an_error_names_the_file_that_it_is_about(backend, path, target, monkeypatch):
+    """Pages that cannot be read are the original's fault, those that cannot be written the copy's."""
+
+    def copied(error):
+        def copy(*_args):
+            raise error
+
+        return copy
+
+    for error, kind, at_fault in (
+        (apsw.CorruptError("x"), DamagedStore, path),
+        (apsw.FullError("x"), NotExecuted, target),
+    ):
+        monkeypatch.setattr(backup, "_copy_pages", copied(error))
+        with pytest.raises(kind, match=str(at_fault.name).replace("?", ".")):
+            back_up(path, target)
     assert files(target.parent) == []
 
 

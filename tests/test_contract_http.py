@@ -51,24 +51,24 @@ class Bare(Settings):
         return WithoutKeyHistory(super().open_store())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def in_memory():
     with House() as house:
         yield house
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def over_bare():
     with House(kind=Bare) as house:
         yield house
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def path(tmp_path_factory):
     return tmp_path_factory.mktemp("service") / "logs.db"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def on_disk(path):
     with House(f"sqlite:///{path}") as house:
         yield house

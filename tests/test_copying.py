@@ -642,6 +642,19 @@ def test_a_target_that_contradicts_itself_is_noticed():
     copy_log(rich(3), altered()(MemoryBackend()), LOG)
 
 
+@pytest.mark.parametrize("wrong", [{"version": 7}, {"changed": False}])
+def test_a_target_that_answers_something_else_is_noticed(wrong):
+    """An answer that does not tell of exactly the version that was sent ends the copy."""
+
+    class Confused(Passing):
+        def update(self, *args):
+            answer = super().update(*args)
+            return attrs.evolve(answer, **wrong) if answer.version == 4 else answer
+
+    with pytest.raises(IntegrityError, match="what was to become version 4"):
+        copy_log(rich(0), Confused(MemoryBackend()), LOG)
+
+
 def test_a_source_that_was_trimmed_past_the_copy_says_so(monkeypatch):
     """A trim of the source beyond where a running copy is ends it with an error that names the versions."""
     monkeypatch.setattr(copying, "_BATCH", 1)
@@ -690,6 +703,13 @@ class AlteredEntry(Passing):
         return page if request.from_version else attrs.evolve(page, changes=page.changes[:-1])
 
 
+class AlteredState(Passing):
+    def diff(self, log, request):
+        page = super().diff(log, request)
+        whole = (request.from_version, request.to_version) == (0, 6)
+        return attrs.evolve(page, changes=page.changes[:-1]) if whole else page
+
+
 class AlteredVersion(Passing):
     def versions(self, *args):
         return [attrs.evolve(it, source="altered" if it.version == 4 else it.source) for it in super().versions(*args)]
@@ -704,6 +724,7 @@ class AlteredVersion(Passing):
         (altered(group="x"), False),
         (AlteredValue, True),
         (AlteredEntry, True),
+        (AlteredState, True),
         (AlteredVersion, True),
     ],
 )

@@ -18,7 +18,7 @@ import trustme
 import urllib3
 from serving import serving
 
-from indelible import Upsert, connect
+from indelible import TooLarge, Upsert, connect
 from indelible.cli import exits
 from indelible.cli.app import app
 from indelible.cli.serve import serve
@@ -243,13 +243,12 @@ def test_the_image_knows_whether_it_is_well():
 
 
 def test_the_proxies_fit_the_service():
-    """Times and sizes of the proxies are on the right side of those of the service."""
-    nginx, caddy, limits = read("nginx.conf"), read("Caddyfile"), ServiceLimits()
-    for name, text, size in (("nginx", nginx, r"client_max_body_size (\d+)m"), ("Caddy", caddy, r"max_size (\d+)MB")):
+    """Times of the proxies are on the right side of those of the service."""
+    for name in ("nginx.conf", "Caddyfile"):
+        text = read(name)
         wait = int(re.search(r"(?:proxy_read_timeout|response_header_timeout) (\d+)s", text)[1])
         idle = int(re.search(r"(?:keepalive_timeout|keepalive) (\d+)s", text)[1])
         assert wait > LONGEST_WAIT and idle < running._KEEP_ALIVE_SECONDS, name
-        assert limits.body < int(re.search(size, text)[1]) * 1_000_000 < 1.1 * limits.body, name
         assert f"127.0.0.1:{Settings().port}" in text and "/v1/" in text, name
 
 
@@ -346,6 +345,7 @@ class Proxied:
         )
 
     def client(self):
+        """A client of ours, outside."""
         profile = Profile(
             endpoint_url=self.url,
             customer_id=self.who.customer_id,
@@ -376,13 +376,32 @@ def test_a_proxy_changes_nothing(proxied):
     assert urllib3.request("GET", f"{proxied.service.url}/metrics").status == 200
 
 
+def test_what_is_too_large_is_heard_through_a_proxy(proxied):
+    """A transaction that fills the largest body passes; one that is a little or far too large is ``TooLarge``."""
+    with proxied.client() as client:
+        log = client.log("orders")
+        log.create()
+        most = ServiceLimits().body
+
+        def send(size):
+            # A value in Base64, sealed and padded, is a third longer and a little more.
+            part = 900_000
+            return log.update([Upsert(str(at), "x" * part) for at in range(int(size / part / 1.37))])
+
+        assert send(most * 0.95).version == 1
+        for size in (most * 1.05, most * 2):
+            with pytest.raises(TooLarge, match="the body limit is 16777216 bytes"):
+                send(size)
+        assert log.version == 1
+
+
 def test_a_proxy_passes_what_the_service_says(proxied):
-    """Headers and errors come through: the version of a log, when to come back, what is too large, the request's id."""
+    """Headers and errors come through: the version of a log, when to come back, the request's id, who is unknown."""
     proxied.call("create", {"logName": "a"})
     answer = proxied.call("describe", {"logName": "a"}, **{"X-Request-Id": "mine"})
     assert (answer.status, answer.headers["Indelible-Version"]) == (200, "0")
     assert re.fullmatch(r"mine|[0-9a-f]{32}", answer.headers["X-Request-Id"])
-    poll = {"logName": "a", "waitSeconds": 2}
+    poll = {"logName": "a", "waitSeconds": 5}
     waiting = threading.Thread(target=lambda: proxied.call("diff", poll))
     waiting.start()
     deadline = time.monotonic() + PATIENCE
@@ -391,8 +410,4 @@ def test_a_proxy_passes_what_the_service_says(proxied):
     answer = proxied.call("diff", poll)
     assert (answer.status, answer.headers["Retry-After"], answer.json()["code"]) == (503, "1", "OVERLOADED")
     waiting.join(PATIENCE)
-    most = ServiceLimits().body
-    for size, status, code in ((most, 400, "INVALID_REQUEST"), (most + 1, 413, "TOO_LARGE")):
-        answer = proxied.call("describe", b"{" + b" " * (size - 1))
-        assert (answer.status, answer.json()["code"]) == (status, code)
     assert proxied.call("describe", {"logName": "a"}, authorization="Basic bm86bm8=").status == 401

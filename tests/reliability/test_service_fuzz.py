@@ -6,7 +6,6 @@ What it takes, it takes as its readers do: an update that was accepted did what 
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import re
 
@@ -17,13 +16,14 @@ from hypothesis import strategies as st
 from serving import Connection, head_of, nothing_goes_wrong, serving
 
 from indelible import faults, routes, updates, wire
+from indelible.commands import Transaction, Upsert
 from indelible.errors import IndelibleError
 from indelible.limits import Limits
 from indelible.pages import DiffRequest
 from indelible.testing import strategies
 from indelible.testing.oracle import ModelBackend
 
-EXAMPLES = minimum(3_000, 60)
+EXAMPLES = minimum(1_000, 60)
 EACH = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 STATUSES = {200} | {fault.status for fault in faults.FAULTS} - {500}
@@ -34,6 +34,9 @@ CODES = {fault.code: fault for fault in faults.FAULTS}
 def service():
     with nothing_goes_wrong(), serving() as service:
         service.store.create("acme/log", "g")
+        for number in range(37):
+            # A head that is hit by no accident: who names it may wait for a minute.
+            service.store.update("acme/log", Transaction([Upsert(b"k", b"%d" % number)]))
         yield service
 
 
@@ -177,36 +180,33 @@ def test_every_message_has_an_answer(service, who, line, name):
     check()
 
 
-def test_what_is_accepted_did_what_it_says(service, who, line):
+def test_what_is_accepted_did_what_it_says(service, line):
     """S2-S6: an update stream does what the oracle says that the same bytes do, whatever was done to them before."""
-    service.store.create("acme/judged")
+    # Whose logs nobody else makes.
+    who = service.credentials("judge")
+    service.store.create("judge/log")
     oracle = ModelBackend(Limits())
-    oracle.create("judged")
+    oracle.create("log")
 
     @EACH
-    @given(body=messages("update").map(lambda body: body.replace(b'"log"', b'"judged"')))
+    @given(body=messages("update"))
     def check(body):
         answer = line.ask(head_of("update", body, who) + body)
         holds(answer, "update")
-        before = copy.deepcopy(oracle._logs["judged"])
         try:
-            _, asked = updates.read_update(wire.documents(body), Limits())
+            given, asked = updates.read_update(wire.documents(body), Limits())
+            if given is not None:
+                assert answer.status == 401
+                return
             told = oracle.update(asked.log, asked.transaction, asked.attempt)
         except IndelibleError as error:
-            # Who asks is not the reader's business.
-            assert answer.json()["code"] in (error.code, "BAD_API_KEY")
+            assert answer.json()["code"] == error.code
         else:
-            assert answer.status in (200, 401)
-            if answer.status == 401:
-                # The oracle did what was refused; from now on both are as the service is.
-                assert b"authinfo" in body.lower()
-                oracle._logs["judged"] = before
-                return
             assert routes.UPDATE.answer.read(answer.json(), "") == told
-        head = service.store.describe("acme/judged").head
-        assert head == oracle.describe("judged").head
+        head = service.store.describe("judge/log").head
+        assert head == oracle.describe("log").head
         request = DiffRequest(max(0, head - 3), head)
-        assert service.store.diff("acme/judged", request) == oracle.diff("judged", request)
+        assert service.store.diff("judge/log", request) == oracle.diff("log", request)
 
     check()
 

@@ -46,7 +46,7 @@ LOGS, WRITERS, WATCHERS, CLIENTS = 4, 16, 64, 8
 SHARE = 0.02
 """Of all exchanges, these fail."""
 
-TIMEOUT, WAIT = 2.0, 5.0
+TIMEOUT, WAIT = 1.0, 2.0
 
 FRUGAL = """
 from indelible.backends.sqlite import file
