@@ -147,7 +147,9 @@ def waking(run: Run) -> Iterator[Row]:
         swarm.run(_create(target))
         with quiet():
             pairs = swarm.run(swarm.woken(target, polls, turns))
-        yield timed(f"wake {polls:,} long polls on one log, the last of them told", "one empty request", summary(pairs), 200.0)
+        yield timed(
+            f"wake {polls:,} long polls on one log, the last of them told", "one empty request", summary(pairs), 200.0
+        )
     taken = []
     for _ in range(2 if quick else 3):
         with service.running(run.fresh("idle.db")) as running:
@@ -157,7 +159,17 @@ def waking(run: Run) -> Iterator[Row]:
     most = 20_000
     middle = statistics.median(taken)
     spread = (min(taken) / most, max(taken) / most)
-    yield Row("an idle long poll, the server's memory", "20 kB", middle, most, middle / most, spread, len(taken), 1.0, unit="B")
+    yield Row(
+        "an idle long poll, the server's memory",
+        "20 kB",
+        middle,
+        most,
+        middle / most,
+        spread,
+        len(taken),
+        1.0,
+        unit="B",
+    )
 
 
 def _target(running: service.Running) -> swarm.Ours:

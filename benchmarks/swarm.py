@@ -95,9 +95,7 @@ class Ours:
 
     async def head(self, connection: Connection) -> int:
         """The newest version."""
-        told = await connection.call(
-            "/v1/log/describe", json.dumps({"logName": self.log}).encode(), self.authorization
-        )
+        told = await connection.call("/v1/log/describe", json.dumps({"logName": self.log}).encode(), self.authorization)
         return int(json.loads(told)["head"])
 
     def poll(self, connection: Connection, version: int) -> None:

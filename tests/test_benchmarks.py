@@ -77,7 +77,9 @@ def test_every_row_is_there(found):
         assert len(hits) == 1 or work == "read ", (work, beside)
         for row in hits:
             assert row["ours"] > 0 and row["theirs"] > 0 and row["ratio"] > 0
-            elsewhere = "service" in row["work"] or "HTTP" in row["work"] or (work, beside) in ETCD or "poll" in row["work"]
+            elsewhere = (
+                "service" in row["work"] or "HTTP" in row["work"] or (work, beside) in ETCD or "poll" in row["work"]
+            )
             assert elsewhere or (row["peak_ours"] is not None and row["peak_theirs"] is not None)
             assert row["work"] in found["text"] and row["work"] in found["md"]
 
