@@ -827,7 +827,9 @@ def test_a_long_wait_is_made_of_several(server, logs, monkeypatch):
     assert 0.7 <= time.monotonic() - began < SOON
     waits = [it.plain["waitSeconds"] for it in server.seen]
     assert all(0 < wait <= 0.2 for wait in waits)
-    assert len(waits) >= 4
+    # Where the machine is busy a piece takes longer than was asked for, and there may be no fourth.
+    assert len(waits) >= 3
+    assert sum(waits) < 0.8
     waiter = Background(lambda: logs.diff(LOG, DiffRequest(wait_seconds=30)))
     time.sleep(0.3)
     logs.update(LOG, put())

@@ -11,6 +11,7 @@ from indelible import routes, seams
 from indelible.backend import Submission, key_history
 from indelible.backends.naming import Named
 from indelible.errors import NonexistentLog, NonexistentVersion, Rejected
+from indelible.history import resolve
 from indelible.messages import (
     LARGEST_PAGE,
     CreateLog,
@@ -175,9 +176,8 @@ class Calls:
             name = self._admit(grant, asked.log)
             with Named(asked.log):
                 info = self.store.backend.describe(name)
-                end = info.head if asked.to_version is None else asked.to_version
-                if end > info.head:
-                    raise NonexistentVersion(asked.log, end, info.head)
+                request = DiffRequest(asked.from_version, asked.to_version)
+                end = resolve(asked.log, request, info.head, info.oldest).high
                 # In a trimmed log the first answer reaches to the oldest version that can be named.
                 until = min(end, max(asked.from_version + LARGEST_PAGE, info.oldest))
                 found = tuple(self.store.backend.versions(name, asked.from_version, until))

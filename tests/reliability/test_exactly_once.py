@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import random
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from unittest import mock
 
 import attrs
 import pytest
@@ -23,6 +25,7 @@ from settings import folder, impatient
 
 from indelible.backends.http import HTTPBackend, retrying
 from indelible.backends.http.delivery import Delivery
+from indelible.backends.http.failures import Failed
 from indelible.changes import Added
 from indelible.commands import Insert, Remove, Transaction, Upsert
 from indelible.errors import IndelibleError, NonexistentVersion, NotExecuted, OutcomeUnknown, Rejected, UnexpectedValue
@@ -97,18 +100,25 @@ class Trial:
         if self.fate == THERE:
             self.give(OURS)
 
-    def give(self, value: bytes) -> None:
-        """Somebody else puts it there."""
-        self.given.append(commit(self.lane.store, Insert(KEY, value), log=self.log).version)
+    def give(self, value: bytes) -> bool:
+        """Somebody else puts it there, unless it has just come by itself."""
+        with suppress(UnexpectedValue):
+            answer = commit(self.lane.store, Insert(KEY, value), log=self.log)
+            self.given.extend([answer.version] * answer.changed)
+            return answer.changed
+        return False
+
+    def there(self) -> tuple[Added[bytes, bytes], ...]:
+        """What is under the key, if anything."""
+        return self.lane.store.diff(self.log, DiffRequest(order="key", limit=1, cursor=AtKey(KEY))).changes
 
     def interfere(self) -> None:
         """What others do between two attempts."""
-        page = self.lane.store.diff(self.log, DiffRequest(order="key", limit=1, cursor=AtKey(KEY)))
-        if not page.changes:
-            if self.fate in (TAKEN, GIVEN):
-                self.give(THEIRS if self.fate == TAKEN else OURS)
-        elif self.fate == THERE or page.changes[0].version not in self.given:
-            commit(self.lane.store, Remove(KEY, OURS), log=self.log)
+        if self.fate in (TAKEN, GIVEN) and not self.there() and self.give(THEIRS if self.fate == TAKEN else OURS):
+            return
+        for entry in self.there():
+            if self.fate == THERE or entry.version not in self.given:
+                commit(self.lane.store, Remove(KEY, OURS), log=self.log)
 
     def send(self, *faults: Fault, fresh: bool = False) -> None:
         """Send it through these faults until its outcome is known, let what is late come, and judge."""
@@ -359,20 +369,49 @@ class Visitor(Actor):
                 super().act(1)
 
 
+class Doubts(threading.local):
+    """Which calls had to ask again by themselves, not knowing whether they had been heard."""
+
+    calls: list[Call]
+    came = False
+
+    def __init__(self, calls: list[Call]) -> None:
+        self.calls = calls
+
+    def note(self, call: Call) -> None:
+        """A call begins or, once it has returned, ends."""
+        if call.returned < math.inf and self.came:
+            self.calls.append(call)
+        self.came = False
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        failed = Delivery.failed
+
+        def noting(delivery: Delivery, failure: Failed) -> None:
+            self.came |= not failure.certain
+            failed(delivery, failure)
+
+        with mock.patch.object(Delivery, "failed", noting):
+            yield
+
+
 def by_clients(service, seed: int, faults: Counter[str]) -> list[Call]:
     """What eight clients were told of a log of their own, by a proxy where one exchange in twenty fails."""
     log, credentials = f"log {seed}", service.credentials()
     chance = Chance(random.Random(seed), 0.05)
+    doubts = Doubts([])
     with (
         closing(HTTPBackend(service.url, credentials)) as sure,
         proxied(int(service.url.rpartition(":")[2]), chance, most=3) as proxy,
+        doubts.noted(),
     ):
         recorder = Recorder(sure)
         recorder.create(log)
         url = f"http://127.0.0.1:{proxy.port}"
         clients = [HTTPBackend(url, credentials, timeout=2 * HASTE) for _ in range(AT_ONCE)]
         actors = [
-            Visitor(Recorder(client, recorder), log, random.Random(f"{seed} {name}"))
+            Visitor(Recorder(client, recorder, note=doubts.note), log, random.Random(f"{seed} {name}"))
             for name, client in enumerate(clients)
         ]
         together(*(lambda actor=actor: actor.act(TURNS) for actor in actors))
@@ -381,18 +420,21 @@ def by_clients(service, seed: int, faults: Counter[str]) -> list[Call]:
         proxy.release()
         recorder.versions(log)
         faults.update(fault.kind for fault in proxy.struck.elements())
-    return told_first(recorder.calls)
+    return told_first(recorder.calls, doubts.calls)
 
 
-def told_first(calls: Sequence[Call]) -> list[Call]:
-    """A client that had to ask again by itself is told again; whoever asked the client was told the first time."""
-    first: dict[bytes, Call] = {}
+def told_first(calls: Sequence[Call], doubtful: Sequence[Call]) -> list[Call]:
+    """A client that had to ask again by itself is told again; whoever asked the client was told the first time.
+
+    Unless it had been asked before, and that may have had an effect.
+    """
+    heard: set[bytes] = set()
     for call in sorted(calls, key=lambda it: it.called):
-        if call.operation == "update":
-            first.setdefault(call.arguments[0].id, call)
-    for call in first.values():
-        if call.commits:
+        if call.operation != "update" or (call.is_answered and not call.commits):
+            continue
+        if call.commits and call.arguments[0].id not in heard and call in doubtful:
             call.answer = attrs.evolve(call.answer, replayed=False)
+        heard.add(call.arguments[0].id)
     return list(calls)
 
 

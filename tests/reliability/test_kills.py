@@ -25,11 +25,13 @@ from indelible.backends.sqlite import SQLiteBackend
 
 Tally = Callable[[str, int, int, str], None]
 
+# Nothing acknowledged waits for a backup: tests/test_backup.py kills those.
 FAILPOINTS = sorted(
     {
         name
         for source in Path(indelible.backends.sqlite.__file__).parent.glob("*.py")
         for name in re.findall(r'seams\.failpoint\("([a-z.]+)"\)', source.read_text())
+        if source.stem != "backup"
     }
 )
 LIVES = 8

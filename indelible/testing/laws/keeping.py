@@ -132,6 +132,25 @@ class KeepingLaws(Laws):
                 operation()
             assert (caught.value.log, caught.value.version, caught.value.oldest) == (LOG, version, oldest)
 
+    def test_s14_s19_of_two_versions_that_cannot_be_named_the_first_is(self, backend: Backend) -> None:
+        """S14, S19: where neither end can be named, the error is about ``from_version``."""
+        fill(backend, "there and back")
+        backend.trim(LOG, 3)
+        reads: list[Callable[[int, int], object]] = [
+            lambda start, end: backend.diff(LOG, DiffRequest(start, end)),
+            lambda start, end: backend.versions(LOG, start, end),
+        ]
+        for read in reads:
+            for start, end in [(1, 7), (1, 2), (2, 1)]:
+                with pytest.raises(VersionTrimmed) as trimmed:
+                    read(start, end)
+                assert (trimmed.value.version, trimmed.value.oldest) == (start, 3)
+            for start, end in [(7, 1), (7, 8), (8, 7)]:
+                with pytest.raises(NonexistentVersion) as absent:
+                    read(start, end)
+                assert (absent.value.version, absent.value.head) == (start, 6)
+            read(3, 6)
+
     def test_s19_a_trim_never_goes_back_and_may_do_nothing(self, backend: Backend) -> None:
         """S19: trimming to 0, to 1 or to what is trimmed already forgets nothing, and above head it fails."""
         oracle = fill(backend, "there and back")
