@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 
 import pytest
 import serving as serving_module
@@ -283,9 +284,9 @@ def test_a_body_must_come_as_it_is(service, who, encoding):
 ABOUT = len(b"/v1/log/describe")
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 50])
+@pytest.mark.parametrize("pieces", [1, 2, 50, "its end"])
 def test_the_head_is_limited(service, who, pieces):
-    """At the limit it is taken; one past it is refused, whether it comes at once or in pieces."""
+    """At the limit it is taken; one past it is refused, whether it comes at once, in pieces, or short of its end."""
     body = stream({"logName": "log"})
     head = head_of("describe", body, who, X_Filler="")
     counted = ABOUT + sum(len(line) + 2 for line in head.split(b"\r\n")[1:-2])
@@ -293,9 +294,14 @@ def test_the_head_is_limited(service, who, pieces):
         filled = head_of("describe", body, who, X_Filler="x" * (SMALL["head_bytes"] - counted + more))
         with Connection(service) as connection:
             sent = filled + body
-            size = -(-len(sent) // pieces)
-            for at in range(0, len(sent), size):
-                connection.send(sent[at : at + size])
+            if pieces == "its end":
+                connection.send(filled[:-1])
+                time.sleep(0.05)
+                connection.send(filled[-1:] + body)
+            else:
+                size = -(-len(sent) // pieces)
+                for at in range(0, len(sent), size):
+                    connection.send(sent[at : at + size])
             assert connection.answer().status == status
             if status == 400:
                 assert connection.is_cut()

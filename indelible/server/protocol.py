@@ -17,6 +17,9 @@ _REST_SECONDS: Final = 5.0
 _MOST_IN_LINE: Final = 100
 """Requests that may come before the first of them was answered: each is kept whole until its turn."""
 
+_UNCOUNTED: Final = 64
+"""Bytes of a head that are not counted once it is complete: the method, the version, the ends of lines."""
+
 _TOO_LARGE: Final = "The head of this request is too large."
 
 # Anybody can send what is no HTTP, and would fill the log with it.
@@ -57,7 +60,11 @@ class LimitedProtocol(HttpToolsProtocol):
                 # Whatever it is, from here on it must become a head.
                 self._within(self._limits.head_seconds)
         super().data_received(data)
-        if self._in_head and self._head_bytes > self._limits.head_bytes and not self.transport.is_closing():
+        if (
+            self._in_head
+            and self._head_bytes > self._limits.head_bytes + _UNCOUNTED
+            and not self.transport.is_closing()
+        ):
             self.send_400_response(_TOO_LARGE)
 
     def on_message_begin(self) -> None:
