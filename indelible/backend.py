@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import attrs
@@ -16,6 +16,7 @@ import attrs
 from indelible.changes import Added, Entry, Removed, Revision
 from indelible.commands import Transaction
 from indelible.errors import IndelibleError, InvalidRequest
+from indelible.messages import RevisionPage
 from indelible.pages import AtKey, DiffRequest, Page, walk
 from indelible.records import Committed, LogInfo, VersionInfo
 
@@ -33,7 +34,8 @@ class Backend(Protocol):
     def update(self, log: str, transaction: Transaction[bytes, bytes], attempt: int = 1) -> Committed:
         """Judge and apply a transaction as one (S2-S6, S15-S17, S21, S22).
 
-        ``attempt`` counts how often this transaction is sent; answers to a second or later one are kept (S16).
+        ``attempt`` counts how often this transaction is sent; answers to a second or later one are kept (S16). A
+        backend that sends it again by itself counts on: a rejection may be kept though the caller sent it once.
         Raises ``Rejected``, ``NotExecuted``, ``OutcomeUnknown``, ``InvalidRequest`` or ``NonexistentLog``.
         """
         ...
@@ -81,6 +83,15 @@ class KeyHistory(Protocol):
         ...
 
 
+@runtime_checkable
+class PagedKeyHistory(Protocol):
+    """A backend that can tell part of a key's history at the cost of that part, however long the whole is."""
+
+    def history_page(self, log: str, key: bytes, from_version: int, limit: int, max_bytes: int) -> RevisionPage:
+        """See ``history_page``. Raises ``NonexistentLog``."""
+        ...
+
+
 @attrs.frozen
 class Submission:
     """What ``Backend.update`` is asked: a transaction for a log, and how often it was sent."""
@@ -119,12 +130,40 @@ class Notifying(Protocol):
 
 def key_history(backend: Backend, log: str, key: bytes) -> Sequence[Revision[bytes, bytes]]:
     """The history of one key from any backend: its own way where it has one, else by walking every version."""
-    if isinstance(backend, KeyHistory):
-        return backend.history(log, key)
+    return backend.history(log, key) if isinstance(backend, KeyHistory) else list(_walk_history(backend, log, key, 0))
+
+
+def history_page(backend: Backend, log: str, key: bytes, from_version: int, limit: int, max_bytes: int) -> RevisionPage:
+    """What happened to ``key`` after ``from_version``, oldest first, and from which version to go on, from any backend.
+
+    ``limit``, from 1, is the most revisions on the page, and ``max_bytes`` the bytes of keys and values after which it
+    ends; it holds at least one revision if there is any. Where a backend has only whole histories, it is cut from one.
+    """
+    if isinstance(backend, PagedKeyHistory):
+        return backend.history_page(log, key, from_version, limit, max_bytes)
+    found: Iterable[Revision[bytes, bytes]] = (
+        backend.history(log, key) if isinstance(backend, KeyHistory) else _walk_history(backend, log, key, from_version)
+    )
+    return cut_history((revision for revision in found if revision.version > from_version), limit, max_bytes)
+
+
+def cut_history(revisions: Iterable[Revision[bytes, bytes]], limit: int, max_bytes: int) -> RevisionPage:
+    """The page that ``revisions`` begin with. It looks at one more than it holds, and at no other."""
+    page: list[Revision[bytes, bytes]] = []
+    room, rest = max_bytes, iter(revisions)
+    for revision in itertools.islice(rest, limit):
+        page.append(revision)
+        room -= sum(len(it.key) + len(it.value) for it in (revision.before, revision.after) if it is not None)
+        if room <= 0:
+            break
+    return RevisionPage(tuple(page), None if next(rest, None) is None else page[-1].version)
+
+
+def _walk_history(backend: Backend, log: str, key: bytes, from_version: int) -> Iterator[Revision[bytes, bytes]]:
+    """The history of a key after ``from_version``, or all that is left of it (S19); read as it is asked for."""
     info = backend.describe(log)
-    revisions = []
-    low = 0
-    for high in range(info.oldest or 1, info.head + 1):
+    low = from_version if from_version >= info.oldest else 0
+    for high in range(max(from_version + 1, info.oldest), info.head + 1):
         request = DiffRequest(low, high, order="key", limit=2, cursor=AtKey(key))
         # At most a removal and an addition; large ones may stand on a page each.
         found = walk(request, backend.diff(log, request), functools.partial(backend.diff, log))
@@ -132,9 +171,8 @@ def key_history(backend: Backend, log: str, key: bytes) -> Sequence[Revision[byt
         if changes:
             before = next((Entry(c.key, c.value, c.version) for c in changes if isinstance(c, Removed)), None)
             after = next((Entry(c.key, c.value, c.version) for c in changes if isinstance(c, Added)), None)
-            revisions.append(Revision(after.version if after else high, before, after))
+            yield Revision(after.version if after else high, before, after)
         low = high
-    return revisions
 
 
 @runtime_checkable

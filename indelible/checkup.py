@@ -203,13 +203,16 @@ def _sqlite(url: str, connected: Callable[[], Client], quick: bool) -> Iterator[
                 return
             yield Finding(check, "ok", "every page is sound" + (", as far as a quick look shows" if quick else ""))
             check = "logs"
-            contradictions = inspection.contradictions(db)
+            contradictions, orphans = inspection.contradictions(db), inspection.orphans(db)
     except IndelibleError as error:
         yield _failed(check, error)
         return
     for log, text in contradictions:
         yield Finding(check, "FAILED", f"log {log!r}: {text}; restore a backup, or copy what can be read", True)
-    if not contradictions:
+    if orphans:
+        text = f"logs of which something is stored, and not that they are there: {orphans}; restore a backup"
+        yield Finding(check, "FAILED", text, True)
+    if not contradictions and not orphans:
         yield Finding(check, "ok", "what each says of itself is what is there")
     yield _opening(connected, contents.logs)
     yield _clock(contents.newest)
@@ -231,6 +234,8 @@ def _permissions(path: Path) -> Finding:
         return Finding("permissions", "FAILED", f"others can write {path}: chmod o-w {path}")
     if path.parent.stat().st_mode & stat.S_IWOTH:
         return Finding("permissions", "FAILED", f"others can write the folder {path.parent}; give the store its own")
+    if path.stat().st_mode & stat.S_IWGRP:
+        return Finding("permissions", "warning", f"its group can write {path}; unless that is meant, chmod g-w {path}")
     # What others cannot come to, they cannot read.
     if path.stat().st_mode & stat.S_IROTH and all(it.stat().st_mode & stat.S_IXOTH for it in path.parents):
         text = f"others can read {path}, and in it all that is not sealed: chmod o-r {path}"

@@ -81,7 +81,13 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
-        self.close()
+        try:
+            self.close()
+        except Exception as failure:
+            if error is None:
+                raise
+            # What is passing says more of what became of the logs.
+            error.add_note(f"closing failed as well: {failure}")
         return False
 
 
@@ -92,6 +98,7 @@ def connect(
     scheme: int | None = None,
     limits: Limits | None = None,
     credentials: Credentials | None = None,
+    pins: str | os.PathLike[str] | None = None,
 ) -> Client:
     """Open the logs at ``target``: a profile, a profile's file, or a URL with a key.
 
@@ -100,28 +107,29 @@ def connect(
     A URL needs ``master_key``: 32 random bytes, their Base64, or None to store everything readable; only ``memory:``
     does without. ``scheme`` is 2 unless a profile says otherwise; 1 reads and writes what the client before this one
     wrote. ``limits`` are those of a store in this process; a service has its own.
-    What was seen of a service's logs is kept beside the profile's file (``.pins``), so that an older state of them is
-    noticed; without such a file, as long as the client lives.
+    What was seen of a service's logs is kept in the file ``pins``, else in the one that the profile names, else beside
+    the profile's file (``.pins``), so that an older state of them is noticed; without any, as long as the client lives.
     Raises ``InvalidRequest``, or ``UnsuitableStore`` for a store that cannot keep the contract.
     """
     if isinstance(target, Profile):
         if not isinstance(master_key, _Unset) or scheme is not None or credentials is not None:
             raise InvalidRequest("a profile carries its own master key, scheme and credentials; leave them out")
-        return _client(target.endpoint_url, limits, target.master_key, target.scheme, _service_of(target))
+        access = service_of(target, pins)
+        return _client(target.endpoint_url, limits, target.master_key, target.scheme, access)
     place = os.fspath(target) if isinstance(target, str | os.PathLike) else target
     if not isinstance(place, str):
         raise InvalidRequest("connect takes a profile, the path of its file, or a URL")
     if not (match := _SCHEME.match(place)):
         profile = Profile.load(place)
-        return connect(profile, master_key=master_key, scheme=scheme, limits=limits, credentials=credentials)
+        return connect(profile, master_key=master_key, scheme=scheme, limits=limits, credentials=credentials, pins=pins)
     if isinstance(master_key, _Unset):
         if match[1].lower() != "memory":
             raise InvalidRequest("pass master_key=..., or master_key=None to store everything unsealed")
         master_key = None
-    if credentials is not None and match[1].lower() not in _SERVICE:
-        raise InvalidRequest("credentials are for a service; leave them out for a store that asks for none")
+    if not (credentials is None and pins is None) and match[1].lower() not in _SERVICE:
+        raise InvalidRequest("credentials and pins are for a service; leave them out for a store that asks for none")
     key = _master_key(master_key)
-    return _client(place, limits, key, 2 if scheme is None else scheme, Access(credentials))
+    return _client(place, limits, key, 2 if scheme is None else scheme, Access(credentials, pins=pins))
 
 
 def _client(url: str, limits: Limits | None, key: MasterKey | None, scheme: int, access: Access) -> Client:
@@ -136,8 +144,11 @@ def _client(url: str, limits: Limits | None, key: MasterKey | None, scheme: int,
     return Client(EncryptedBackend(open_backend(url, limits, access), cipher), values)
 
 
-def _service_of(profile: Profile) -> Access:
-    pins = None if profile.path is None else profile.path.with_name(profile.path.name + ".pins")
+def service_of(profile: Profile, pins: str | os.PathLike[str] | None = None) -> Access:
+    """What the service of a profile needs beside its URL, the file of the pins included."""
+    pins = profile.pins if pins is None else pins
+    if pins is None and profile.path is not None:
+        pins = profile.path.with_name(profile.path.name + ".pins")
     return Access(profile.credentials, profile.ca_file, profile.allow_plain_http, pins)
 
 
@@ -154,7 +165,7 @@ class Access:
     credentials: Credentials | None = None
     ca_file: Path | None = None
     allow_plain_http: bool = False
-    pins: Path | None = None
+    pins: str | os.PathLike[str] | None = None
 
     def open(self, url: str) -> Backend:
         """The service at ``url``. Raises ``InvalidRequest``."""

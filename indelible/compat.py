@@ -31,6 +31,7 @@ from indelible.codecs import Codec
 from indelible.commands import Command, ExpectVersion, Insert, Remove, Transaction, Update, Upsert
 from indelible.credentials import Credentials
 from indelible.errors import IndelibleError, InvalidRequest
+from indelible.log import Log as _Log
 from indelible.pages import AtCommand, AtKey, Cursor, DiffRequest
 from indelible.secret import MasterKey
 
@@ -203,14 +204,21 @@ class Log:
         with _as_before():
             self._backend.create(self.encoded_name, log_group)
 
-    def update(self, commands: Iterable[Command[Any, Any]], update_source: str | None = None) -> None:
-        """Apply the commands as one transaction."""
-        with _as_before():
-            transaction: Transaction[Any, Any] = Transaction(commands, update_source)
-            self._backend.update(self.encoded_name, transaction.map(self._encode))
+    def update(
+        self,
+        commands: Transaction[Any, Any] | Iterable[Command[Any, Any]],
+        update_source: str | None = None,
+        *,
+        attempt: int = 1,
+    ) -> None:
+        """Apply the commands as one transaction.
 
-    def _encode(self, key: Any, value: Any) -> tuple[bytes, bytes]:
-        return self._keys.encode(key), self._values.encode(value)
+        When it ends with ``OutcomeUnknown``, send ``error.transaction`` in place of the commands, with
+        ``attempt=error.attempt + 1``: it takes effect once.
+        """
+        log: _Log[Any, Any] = _Log(self._backend, self.encoded_name, self._keys, self._values)
+        with _as_before():
+            log.update(commands, source=update_source, attempt=attempt)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The entries of the version that is the newest now, as changes."""

@@ -9,31 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import attrs
 
-from indelible.backend import Backend, GroupCommit, Submission
+from indelible.backend import Backend
+from indelible.batches import Bytes, batches, commit
 from indelible.changes import Added, Change
-from indelible.commands import Command, ExpectVersion, Remove, Transaction, Upsert
+from indelible.commands import Command, Remove, Transaction, Upsert
 from indelible.errors import (
-    IndelibleError,
     IntegrityError,
     InvalidRequest,
     LogExists,
     NonexistentLog,
-    NotExecuted,
-    OutcomeUnknown,
     ProtocolViolation,
-    Rejected,
-    TooLarge,
     VersionTrimmed,
 )
 from indelible.limits import Limits
 from indelible.pages import DiffRequest, walk
-from indelible.records import Committed, LogInfo, VersionInfo
+from indelible.records import LogInfo, VersionInfo
 
 _PAGE: Final = 1_000
 """Changes read at a time, and versions told at a time."""
@@ -41,14 +36,7 @@ _PAGE: Final = 1_000
 _FULL: Final = Limits().commands
 """The commands that any store takes in a transaction."""
 
-_BATCH: Final = 256
-_BATCH_BYTES: Final = 4 * 1024 * 1024
-"""Transactions, and bytes of keys and values, handed over together to a target that commits them together."""
-
-_PAUSES: Final = (0.0, 0.1, 0.2, 0.4, 0.8)
-"""Seconds before each further attempt at a transaction."""
-
-Bytes: TypeAlias = Transaction[bytes, bytes]
+_Told: TypeAlias = tuple[int, str | None, bytes, int]
 
 
 @attrs.frozen
@@ -73,8 +61,9 @@ def copy_log(
     source answered to transactions: one sent again, long after, to the copy is refused with ``TransactionIdReused``.
 
     A copy that was interrupted anywhere goes on when it is run again, and one that is complete takes over what came
-    since. Until it is complete, a copy of a trimmed log holds entries that no key opens. Let nobody else write to the
-    log in the target, and nobody trim the source past the version that the copy has reached.
+    since; what the target has already is compared before anything is sent. Until it is complete, a copy of a trimmed
+    log holds entries that no key opens. Let nobody else write to the log in the target, and nobody trim the source past
+    the version that the copy has reached.
 
     ``progress`` is told the version reached. Raises, with nothing changed, ``LogExists`` where the target's log has
     another group and ``InvalidRequest`` where it is another log or was trimmed further; ``IntegrityError`` where
@@ -85,9 +74,13 @@ def copy_log(
         info = source.describe(log)
         try:
             reached = _held(source, target, info)
-            start = reached if start is None else start
-            for batch in _batches(_transactions(source, info, reached)):
-                _commit(target, log, reached, batch)
+            if start is None:
+                # Later on, all that is there was made by this run.
+                if reached and not _is_same_so_far(source, target, info, reached):
+                    raise _other(info, reached)
+                start = reached
+            for batch in batches(_transactions(source, info, reached)):
+                commit(target, log, reached, batch)
                 reached += len(batch)
                 progress(reached)
         except VersionTrimmed:
@@ -154,11 +147,25 @@ def _diff(backend: Backend, log: str, low: int, high: int) -> Iterator[Change[by
     return walk(request, backend.diff(log, request), lambda following: backend.diff(log, following))
 
 
-def _told(backend: Backend, info: LogInfo, version: int) -> tuple[int, str | None, bytes, int]:
+def _told(backend: Backend, info: LogInfo, version: int) -> _Told:
     """All that a backend tells of a version but its time."""
-    # Version 0 can always be named, those below the oldest cannot.
-    it = _who_made(backend, info.name, version - 1 if version > info.oldest else 0, version)
+    return _untimed(_who_made(backend, info.name, _before(info, version), version))
+
+
+def _all_told(backend: Backend, info: LogInfo, low: int, high: int) -> Iterator[_Told]:
+    """The same of each version from ``low`` to ``high``."""
+    for first in range(low, high + 1, _PAGE):
+        last = min(first + _PAGE - 1, high)
+        yield from map(_untimed, backend.versions(info.name, _before(info, first), last))
+
+
+def _untimed(it: VersionInfo) -> _Told:
     return it.version, it.source, it.transaction_id, it.effects
+
+
+def _before(info: LogInfo, version: int) -> int:
+    # Version 0 can always be named, those below the oldest cannot.
+    return version - 1 if version > info.oldest else 0
 
 
 def _who_made(backend: Backend, log: str, before: int, version: int) -> VersionInfo:
@@ -194,11 +201,28 @@ def _held(source: Backend, target: Backend, info: LogInfo) -> int:
         return there.head
     if there.head < info.oldest and _told(target, there, there.head)[2] == _made_up(_oldest(source, info), there.head):
         return there.head
-    raise InvalidRequest(
-        f"the target holds another log {info.name!r}, or one that was written to since it was copied, or one that ends "
-        f"at version {there.head} while the versions up to {info.oldest} were trimmed where it comes from; copy to "
-        "another store"
-    )
+    raise _other(info, there.head)
+
+
+def _other(info: LogInfo, head: int) -> InvalidRequest:
+    reason = f"the target holds another log {info.name!r}, or one that was written to since it was copied"
+    if head < info.oldest:
+        reason += f", or ends at version {head} while those up to {info.oldest} were trimmed where it comes from"
+    return InvalidRequest(f"{reason}; copy to another store")
+
+
+def _is_same_so_far(source: Backend, target: Backend, info: LogInfo, reached: int) -> bool:
+    """Whether every version of the target that the source has too is the same in both, and what they hold at the last.
+
+    Ids alone do not tell: those of an import come of what was imported, whatever the log held before.
+    """
+    there = target.describe(info.name)
+    low = max(info.oldest, 1)
+    if reached < low:
+        oldest, made = _oldest(source, info), _all_told(target, there, max(there.oldest, 1), reached)
+        return all(id_ == _made_up(oldest, version) for version, _, id_, _ in made)
+    pairs = itertools.zip_longest(_all_told(source, info, low, reached), _all_told(target, there, low, reached))
+    return all(one == other for one, other in pairs) and _same_diff(source, target, info.name, 0, reached)
 
 
 # What to send
@@ -290,81 +314,3 @@ def _survey(source: Backend, log: str, oldest: VersionInfo) -> tuple[int, bytes,
         if free:
             return introduced, stand_in, prefix
     raise AssertionError("unreachable")
-
-
-# Sending it
-
-
-def _batches(transactions: Iterable[Bytes]) -> Iterator[list[Bytes]]:
-    batch: list[Bytes] = []
-    size = 0
-    for transaction in transactions:
-        batch.append(transaction)
-        size += sum(len(it.key) + len(it.value) for it in transaction.commands if not isinstance(it, ExpectVersion))
-        if len(batch) == _BATCH or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _commit(target: Backend, log: str, head: int, batch: Sequence[Bytes]) -> None:
-    """Have the target make the versions after ``head``, one of each transaction."""
-    sent = [Submission(log, _expecting(head + index, it)) for index, it in enumerate(batch)]
-    answers: list[Committed | IndelibleError | None] = [*_answers(target, sent)]
-    answers += [None] * (len(sent) - len(answers))
-    for version, (submission, answer) in enumerate(zip(sent, answers, strict=True), head + 1):
-        if not isinstance(answer, Committed):
-            # One that comes after one that failed was rejected for its sake. It is judged anew, in its turn and not
-            # before: the answer to a second attempt would be final (S16).
-            answer = _insisted(target, submission, None if isinstance(answer, Rejected) else answer)  # noqa: PLW2901
-        if not answer.changed or answer.version != version:
-            raise IntegrityError(
-                f"the target made version {answer.version} of log {log!r} of what was to become version {version}; "
-                "somebody else writes to it; do not use the copy"
-            )
-
-
-def _expecting(head: int, transaction: Bytes) -> Bytes:
-    return Transaction([ExpectVersion(head), *transaction.commands], transaction.source, id=transaction.id)
-
-
-def _answers(target: Backend, sent: Sequence[Submission]) -> Sequence[Committed | IndelibleError]:
-    """The answers, up to the first that is an error where the target takes one transaction at a time."""
-    if isinstance(target, GroupCommit):
-        return target.update_all(sent)
-    answers: list[Committed | IndelibleError] = []
-    for it in sent:
-        try:
-            answers.append(target.update(it.log, it.transaction, it.attempt))
-        except IndelibleError as error:
-            return [*answers, error]
-    return answers
-
-
-def _insisted(target: Backend, sent: Submission, error: IndelibleError | None) -> Committed:
-    """The answer to a transaction that failed with ``error``, or was not judged yet if that is None."""
-    for pause in _PAUSES:
-        match error:
-            case OutcomeUnknown(attempt=attempt):
-                sent = attrs.evolve(sent, attempt=attempt + 1)
-            case TooLarge(limit="commands") if isinstance(sent.transaction.commands[0], ExpectVersion):
-                # There is no room for one command more. What comes before is committed, and who else would write?
-                it = sent.transaction
-                sent = attrs.evolve(sent, transaction=Transaction(it.commands[1:], it.source, id=it.id))
-            case Rejected():
-                raise InvalidRequest(
-                    f"the target refused a version of log {sent.log!r} ({error.code}): somebody else writes to it; "
-                    "copy to a store to which nobody does"
-                ) from error
-            case None | NotExecuted():
-                pass
-            case _:
-                raise error
-        time.sleep(pause)
-        try:
-            return target.update(sent.log, sent.transaction, sent.attempt)
-        except IndelibleError as again:
-            error = again
-    assert error is not None
-    raise error

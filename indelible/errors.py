@@ -17,7 +17,7 @@
     │   ├── TooLarge               1023
     │   ├── Closed                 used after close, or after a fork
     │   └── UnsuitableStore        this store cannot keep the contract as it stands
-    ├── NotExecuted            certainly no effect; try again
+    ├── NotExecuted            this attempt certainly had no effect; try again
     │   ├── TransactionConflict    1002
     │   └── Overloaded             1024
     ├── OutcomeUnknown         it may or may not have happened; send the same transaction again
@@ -56,6 +56,7 @@ class IndelibleError(Exception):
 class Rejected(IndelibleError):
     """The transaction was judged and refused, and nothing of it was written (S3).
 
+    To try again, build another ``Transaction``: this answer may be kept under the id of the one that was refused (S16).
     ``index`` is the place of the first refused command in its transaction, from 0; ``command`` its kind; ``head`` the
     version of the log at which it was judged.
     """
@@ -225,7 +226,10 @@ class UnsuitableStore(InvalidRequest):
 
 @attrs.define(slots=False)
 class NotExecuted(IndelibleError):
-    """Certainly no effect (S17): the same transaction may be sent again once the reason is gone."""
+    """Certainly no effect of this attempt (S17): it may be sent again, as the same one, once the reason is gone.
+
+    Nothing is said of an earlier attempt. If the outcome of one is unknown, it is unknown still.
+    """
 
     code: ClassVar[str] = "NOT_EXECUTED"
     number: ClassVar[int | None] = None
@@ -256,7 +260,8 @@ class OutcomeUnknown(IndelibleError):
     """Nobody can tell whether the transaction took effect (S17, S22).
 
     ``transaction`` may be sent again as it is, as attempt ``attempt + 1``: its id makes the answer the one it had, or
-    gives it its first.
+    gives it its first. Only a ``Committed`` or a ``Rejected`` settles it; any other error of a later attempt speaks for
+    that attempt alone. ``attempt`` counts what a backend sent again by itself, too.
     """
 
     code: ClassVar[str] = "OUTCOME_UNKNOWN"
@@ -317,6 +322,9 @@ class HistoryRolledBack(IntegrityError):
     log: str
     pinned: int
     head: int
+
+    def __str__(self) -> str:
+        return f"log {self.log!r} is shown at version {self.head}, after version {self.pinned} was seen: {self.reason}"
 
 
 @attrs.define(slots=False)

@@ -33,6 +33,10 @@ class Limits:
         if group is not None:
             self._fits("group", len(checks.text(group, "group").encode()))
 
+    def check_key(self, key: bytes) -> None:
+        """Raise unless ``key`` can be the key of an entry."""
+        self._fits("key", len(key))
+
     def check(self, transaction: Transaction[bytes, bytes]) -> None:
         """Raise ``InvalidRequest`` or ``TooLarge`` unless a store can take this transaction."""
         self._fits("commands", len(transaction.commands))

@@ -67,7 +67,8 @@ class Log(Generic[K, V]):
 
         Values are taken as they are now; changing them afterwards changes nothing stored. When the answer is
         ``OutcomeUnknown``, send ``error.transaction`` again with ``attempt=error.attempt + 1``: it takes effect once
-        (S16). Raises ``Rejected`` in one of its kinds, ``NotExecuted``, ``OutcomeUnknown`` or ``InvalidRequest`` (S17).
+        (S16). After a ``Rejected``, build another transaction. Raises ``Rejected`` in one of its kinds,
+        ``NotExecuted``, ``OutcomeUnknown`` or ``InvalidRequest`` (S17).
         """
         if not isinstance(transaction, Transaction):
             transaction = Transaction(transaction, source)

@@ -11,12 +11,21 @@ from urllib.parse import quote
 
 import attrs
 
-from indelible import checks
+from indelible import checks, files
 from indelible.credentials import Credentials
 from indelible.errors import InvalidRequest
 from indelible.secret import MasterKey, Secret
 
-_FIELDS = ("endpoint_url", "customer_id", "apikey", "master_key_base64", "scheme", "ca_file", "allow_plain_http")
+_FIELDS = (
+    "endpoint_url",
+    "customer_id",
+    "apikey",
+    "master_key_base64",
+    "scheme",
+    "ca_file",
+    "allow_plain_http",
+    "pins",
+)
 _SQLITE_RELATIVE = "sqlite:///"
 
 
@@ -26,12 +35,23 @@ def _secret(value: Secret | str | None) -> Secret | None:
     )
 
 
-def _path(value: str | os.PathLike[str] | None) -> Path | None:
+def _path(value: str | os.PathLike[str] | None, what: str) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, str | os.PathLike):
-        raise InvalidRequest(f"ca_file must be the path of a file, not {type(value).__name__}")
+        raise InvalidRequest(f"{what} must be the path of a file, not {type(value).__name__}")
+    # An empty one would be the folder that the profile stands in.
+    if not os.fspath(value) or "\0" in os.fspath(value):
+        raise InvalidRequest(f"{what} must be the path of a file; leave it out if there is none")
     return Path(value)
+
+
+def _ca_file(value: str | os.PathLike[str] | None) -> Path | None:
+    return _path(value, "ca_file")
+
+
+def _pins(value: str | os.PathLike[str] | None) -> Path | None:
+    return _path(value, "pins")
 
 
 @attrs.frozen(kw_only=True)
@@ -40,8 +60,9 @@ class Profile:
 
     ``endpoint_url`` is a store's URL, ``master_key`` seals names, keys and values, by ``scheme`` 2, or 1 for logs that
     the client before this one wrote. For a service: ``customer_id`` and ``apikey``, ``ca_file`` with the authorities to
-    trust instead of the system's, ``allow_plain_http`` to do without TLS. ``path`` is where it was loaded from; beside
-    it is kept what was seen of a service's logs. Raises ``InvalidRequest``.
+    trust instead of the system's, ``allow_plain_http`` to do without TLS, ``pins`` for the file that keeps what was
+    seen of the logs, where it shall not stand beside the profile. ``path`` is where it was loaded from, links
+    resolved. Raises ``InvalidRequest``.
     """
 
     endpoint_url: str
@@ -49,8 +70,9 @@ class Profile:
     customer_id: str | None = None
     apikey: Secret | None = attrs.field(default=None, converter=_secret)
     scheme: int = 2
-    ca_file: Path | None = attrs.field(default=None, converter=_path, repr=False)
+    ca_file: Path | None = attrs.field(default=None, converter=_ca_file, repr=False)
     allow_plain_http: bool = attrs.field(default=False, repr=False)
+    pins: Path | None = attrs.field(default=None, converter=_pins, repr=False)
     path: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path), eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -102,6 +124,7 @@ class Profile:
             "scheme": self.scheme,
             "ca_file": None if self.ca_file is None else str(self.ca_file),
             "allow_plain_http": self.allow_plain_http or None,
+            "pins": None if self.pins is None else str(self.pins),
         }
         return json.dumps({name: value for name, value in fields.items() if value is not None}, indent=4) + "\n"
 
@@ -129,25 +152,24 @@ class Profile:
             profile = cls.from_json(text)
         except InvalidRequest as error:
             raise InvalidRequest(f"{path}: {error}") from None
-        url, folder = profile.endpoint_url, path.resolve().parent
+        # What it names stands beside the file itself, wherever a link to it may be.
+        path = path.resolve()
+        url, folder = profile.endpoint_url, path.parent
         if url.startswith(_SQLITE_RELATIVE) and not url.startswith(_SQLITE_RELATIVE + "/"):
             url = f"{_SQLITE_RELATIVE}{quote(os.fsencode(folder))}/{url.removeprefix(_SQLITE_RELATIVE)}"
         ca_file = None if profile.ca_file is None else folder / profile.ca_file
-        return attrs.evolve(profile, endpoint_url=url, ca_file=ca_file, path=path.absolute())
+        pins = None if profile.pins is None else folder / profile.pins
+        return attrs.evolve(profile, endpoint_url=url, ca_file=ca_file, pins=pins, path=path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a new profile file that only its owner can read (mode 0600).
+        """Write a new profile file that only its owner can read (mode 0600): all of it, or none.
 
         Raises ``InvalidRequest`` if there is a file already: it may hold the only copy of a key.
         """
         path = Path(path)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            files.write_new(path, self.to_json().encode())
         except FileExistsError:
             raise InvalidRequest(f"{path} exists and may hold the only copy of a key; choose another name") from None
         except OSError as error:
             raise InvalidRequest(f"the profile {path} cannot be written ({error.strerror})") from None
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(self.to_json())
-            file.flush()
-            os.fsync(file.fileno())

@@ -24,6 +24,7 @@ from indelible.errors import (
     InvalidRequest,
     NonexistentLog,
     NotAllowed,
+    NotExecuted,
     OutcomeUnknown,
     TooLarge,
     TransactionConflict,
@@ -576,6 +577,21 @@ def test_a_lost_answer_is_asked_for_again(access, backend, executed):
     access.directory().authenticate(Credentials("acme", text), NOW)
     with pytest.raises(OutcomeUnknown):
         Access(Forgetful(backend, 3, executed)).issue("acme", ["read"])
+
+
+@pytest.mark.parametrize("losses", [0, 1])
+def test_what_is_not_known_stays_so_whatever_fails_then(access, backend, losses):
+    """S17: that a second attempt was not made says nothing of the first; the control says that nothing was done."""
+
+    class Failing(Forgetful):
+        def update(self, log, transaction, attempt=1):
+            if self._losses <= 0:
+                raise NotExecuted("the disk is full")
+            return super().update(log, transaction, attempt)
+
+    with pytest.raises(OutcomeUnknown if losses else NotExecuted):
+        Access(Failing(backend, losses)).issue("acme", ["read"])
+    assert len(access.keys()) == losses
 
 
 # What is refused

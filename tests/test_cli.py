@@ -498,6 +498,73 @@ def test_an_unknown_outcome_is_asked_for_again(notes, monkeypatch, failures, cod
     assert notes.ok("get", "notes", "a").out == "5\n"
 
 
+@pytest.mark.parametrize(
+    ("later", "code", "alone"),
+    [
+        (errors.NotExecuted("nothing was done"), exits.UNKNOWN, exits.NOT_EXECUTED),
+        (errors.Overloaded("busy"), exits.UNKNOWN, exits.NOT_EXECUTED),
+        (errors.BadApiKey(), exits.UNKNOWN, exits.FAILED),
+        (errors.NonexistentLog("notes"), exits.UNKNOWN, exits.NOT_FOUND),
+        (errors.Closed("closed"), exits.UNKNOWN, exits.USAGE),
+        (errors.DamagedStore("torn"), exits.UNKNOWN, exits.INTEGRITY),
+        (errors.UnexpectedValue("notes", 0, "Insert", 4), exits.REJECTED, exits.REJECTED),
+        (errors.TransactionIdReused("notes", -1, "Transaction", 4), exits.REJECTED, exits.REJECTED),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_only_an_answer_ends_an_unknown_outcome(notes, monkeypatch, later, code, alone):
+    """S16, S17: what fails after an outcome is unknown speaks for its own attempt; only an answer says what happened."""
+    sent = []
+
+    def failing(log, transaction, *, attempt=1):
+        sent.append(attempt)
+        if attempt == 1:
+            # The backend sent it again by itself.
+            raise errors.OutcomeUnknown(log.name, transaction, 4, "connection lost")
+        raise later
+
+    def refusing(_log, _transaction, *, attempt=1):
+        sent.append(attempt)
+        raise later
+
+    monkeypatch.setattr(Log, "update", failing)
+    line = notes.fails(code, "put", "notes", "a", "5")
+    assert sent == [1, 5]
+    assert ("connection lost" in line) == (code == exits.UNKNOWN)
+    monkeypatch.setattr(Log, "update", refusing)
+    notes.fails(alone, "put", "notes", "a", "5")
+    assert sent[2:] == [1], "the control: where nothing is in doubt, it is told at once"
+
+
+def test_a_service_that_commits_and_dies_leaves_the_outcome_unknown(cli, monkeypatch):
+    """S17: ``put`` never says that nothing was done of what the service committed before it went away."""
+    from http_scripted import CREDENTIALS, Scripted
+
+    from indelible.backends.http import retrying
+
+    monkeypatch.setattr(retrying, "_LONGEST", 0.01)
+
+    def die(request, wire):
+        if request.name == "update":
+            server.honest.answer(request)
+            server.stop_listening()
+            wire.reset()
+
+    with Scripted() as server:
+        indelible.Profile(
+            endpoint_url=server.url,
+            master_key=indelible.MasterKey.generate(),
+            customer_id="me",
+            apikey=CREDENTIALS.apikey.reveal().decode(),
+        ).save(cli.folder / "indelible.json")
+        cli.ok("create", "notes")
+        server.script = die
+        line = cli.fails(exits.UNKNOWN, "put", "notes", "a", "1")
+        assert "nothing was done" not in line
+        assert [info.head for info in server.honest.store.logs()] == [1]
+    assert "nothing was done" in cli.fails(exits.NOT_EXECUTED, "put", "notes", "a", "2"), "the control"
+
+
 def test_output_holds_no_terminal_escapes(cli):
     """Whatever stands in keys, values, sources and names, no control or bidi character reaches the output raw."""
     nasty = "\x1b]0;owned\x07\x7f\x9b31m\u202e\u2028\n"

@@ -307,6 +307,21 @@ def test_a_store_that_cannot_be_it_is_refused(cli, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".db"] == ["text.db"]
 
 
+@pytest.mark.parametrize("given", [["--store", "sqlite:///typo.db"], ["--config", "service.toml"], []])
+def test_a_store_that_is_not_there_is_not_made_by_mistake(cli, tmp_path, given):
+    """Only who adds a customer makes a store; every other command says that there is none, and makes nothing."""
+    (tmp_path / "service.toml").write_text('store = "sqlite:///service.db"')
+    for argv in (
+        *(["customer", "list"], ["customer", "remove", "acme", "--yes"]),
+        *(["key", "list"], ["key", "add", "acme"], ["key", "revoke", "a" * 12]),
+    ):
+        error = cli.fails(exits.USAGE, "admin", *argv, *given)
+        assert "no store is found at /" in error and "indelible admin customer add" in error
+    assert [path.name for path in tmp_path.rglob("*")] == ["service.toml"]
+    cli.ok("admin", "customer", "add", "acme", *given)
+    assert cli.ok("admin", "customer", "list", *given, "--output", "json").json[0]["id"] == "acme"
+
+
 def test_changes_are_versions_of_a_log(acme):
     """What was done through the command line stands in the history of the access log, by its source."""
     acme.ok("key", "add", "acme")
@@ -372,7 +387,7 @@ def test_other_commands_do_not_load_the_service(cli):
         return done.stdout.splitlines()[-1]
 
     assert loaded("--help") == loaded("admin", "key", "add", "--help") == loaded("init") == "[]"
-    assert "indelible.server.access" in loaded("admin", "customer", "list", "--store", STORE)
+    assert "indelible.server.access" in loaded("admin", "customer", "add", "acme", "--store", STORE)
 
 
 def test_no_key_is_left_in_the_store(acme, tmp_path):

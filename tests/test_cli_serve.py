@@ -712,6 +712,19 @@ def test_nobody_reads_what_it_prints(cli):
         assert not [line for line in service.said if "Error" in line], service.said
 
 
+def test_who_is_to_read_what_it_prints_does_not(cli):
+    """It goes on serving, and stops when told to, though its access log is taken by nobody and the pipe is full."""
+    with cli.serving("--store", STORE, "--profile", "p.json") as service:
+        lines_to_try(service)
+        profile = Profile.load(cli.folder / "p.json")
+        # A pipe holds 64 kB, and a line has more than a hundred.
+        assert {service.call("create", {}, profile).status for _ in range(700)} == {200}
+        service.process.terminate()
+        assert service.process.wait(PATIENCE) == exits.OK
+        taken = service.process.stdout.read()
+    assert 0 < len(taken.splitlines()) < 700
+
+
 def test_it_is_a_command_of_its_own_too(cli):
     """The program ``indelible`` starts it as ``python -m indelible`` does, with several processes too."""
     program = Path(sys.executable).parent / "indelible"

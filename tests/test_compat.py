@@ -11,12 +11,13 @@ import weakref
 import indelible_log
 import pytest
 
-from indelible import InvalidRequest
+from indelible import InvalidRequest, OutcomeUnknown
 from indelible.backends.sqlite import SQLiteBackend
 from indelible.client import open_backend
 from indelible.commands import Transaction
 from indelible.compat import ApiErrorException, Cmd, Log, profileFromJson, validateProfile
 from indelible.pages import DiffRequest
+from indelible.testing import LostAnswers
 
 KEY = "v7RBLmFz5oB+IWOtGBEyfgejHvyYZwMTu+x0bbzZ+/4="
 NAME = json.dumps(["walkthrough", "Hello, world!", "v1"])
@@ -299,6 +300,28 @@ def test_errors_have_their_old_fields(log, commands, code, number, details):
     else:
         pytest.fail("an error was expected")
     assert [change["entry"]["key"] for change in log] == ["k"]
+
+
+@pytest.mark.parametrize("modes", [{}, {"key_mode": "json", "value_mode": "binary"}, {"encrypt": False}])
+def test_an_update_whose_answer_was_lost_is_sent_again_as_it_was(profile, modes):
+    """S16: ``error.transaction`` is what was sent, in the caller's own keys and values, and takes effect once."""
+    log, value = Log("lossy", profile, **modes), b"1" if "value_mode" in modes else 1
+    log.create()
+    store, log._backend = log._backend, LostAnswers(log._backend, lambda _log, _transaction, attempt: attempt == 1)
+    with pytest.raises(OutcomeUnknown) as caught:
+        log.update([Cmd.Insert("k", value)], "me")
+    again = caught.value.transaction
+    assert (again.commands, again.source) == ((Cmd.Insert("k", value),), "me")
+    log.update(again, attempt=caught.value.attempt + 1)
+    assert [change["version"] for change in log] == [1]
+    assert store.describe("lossy").head == 1
+    with pytest.raises(InvalidRequest):
+        log.update(again, "me")
+    with pytest.raises(InvalidRequest):
+        log.update([Cmd.Insert("k", value)], attempt=0)
+    log._backend = store
+    log.update(Transaction([Cmd.Update("k", value + value)]))
+    assert [change["version"] for change in log] == [2], "the control: another transaction takes effect, too"
 
 
 def test_other_errors_have_their_old_fields(profile, log):

@@ -11,7 +11,7 @@ from commandline import CommandLine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indelible import copying, seams
+from indelible import batches, copying, seams
 from indelible.backend import key_history
 from indelible.backends import EncryptedBackend, MemoryBackend, SQLiteBackend
 from indelible.cipher import SecretBoxCipher
@@ -33,6 +33,7 @@ from indelible.errors import (
 )
 from indelible.limits import Limits
 from indelible.pages import DiffRequest
+from indelible.profile import Profile
 from indelible.secret import MasterKey
 from indelible.testing import strategies
 from indelible.testing.faults import Passing, WithoutKeyHistory
@@ -510,7 +511,7 @@ def test_batches_have_a_size(monkeypatch):
     target = Grouped(MemoryBackend())
     copy_log(original, target, LOG)
     assert target.sizes == [256, 256, 88]
-    monkeypatch.setattr(copying, "_BATCH_BYTES", 40)
+    monkeypatch.setattr(batches, "_BATCH_BYTES", 40)
     target = Grouped(MemoryBackend())
     copy_log(original, target, LOG)
     assert max(target.sizes) <= 20 and len(target.sizes) >= 30
@@ -570,6 +571,103 @@ def test_what_is_no_copy_is_refused_and_left_alone(kind):
     copy = MemoryBackend()
     copy_log(original, copy, LOG)
     verify(original, copy, LOG)
+
+
+MIDDLES = {
+    "another id": ({"id": b"x" * 16}, {}),
+    "another source": ({"source": "you"}, {}),
+    "other contents under the same id": ({"commands": [Upsert(b"middle", b"2")]}, {}),
+    "another number of entries": ({"commands": [Upsert(b"middle", b"1"), Upsert(b"more", b"1")]}, {}),
+    "another id, and the same was trimmed": ({"id": b"x" * 16}, {"oldest": 2}),
+}
+
+
+def long(middle, oldest=0):
+    """Nine versions, of which the one in the middle is made of ``middle``; the ids of all others are always the same."""
+    made = [Transaction([Upsert(b"%d" % number, b"1")], "me", id=bytes([number] * 16)) for number in range(1, 10)]
+    made[4] = Transaction(**{"commands": [Upsert(b"middle", b"1")], "source": "me", "id": b"5" * 16} | middle)
+    return filled(MemoryBackend(), [*made, oldest])
+
+
+@pytest.mark.parametrize("page", [1, 2, 5, 1_000])
+@pytest.mark.parametrize(("other", "more"), MIDDLES.values(), ids=MIDDLES)
+def test_what_only_begins_and_ends_alike_is_refused_and_left_alone(monkeypatch, other, more, page):
+    """A log that differs in a version between, or in what it holds, is no copy, and nothing is sent to it."""
+    monkeypatch.setattr(copying, "_PAGE", page)
+    original, target, copy = long({}, **more), long(other, **more), long({}, **more)
+    put(original, (b"new", b"1"))
+    before = told(target)
+    with pytest.raises(InvalidRequest, match="copy to another store"):
+        copy_log(original, target, LOG)
+    assert told(target) == before
+    with pytest.raises(IntegrityError):
+        verify(original, target, LOG, every=True)
+    assert copy_log(original, copy, LOG).made == 1, "the control: what is the same all along"
+
+
+def test_a_beginning_made_up_by_somebody_else_is_refused():
+    """Of the versions that were made up below the oldest of a trimmed log, each has to be the one that belongs there."""
+    original, copy, other = rich(6), MemoryBackend(), MemoryBackend()
+    with pytest.raises(Interrupted):
+        copy_log(original, Failing(copy, 6, after=True), LOG)
+    assert copy.describe(LOG).head == 4
+    other.create(LOG)
+    for it in copy.versions(LOG):
+        other.update(
+            LOG, Transaction([Upsert(b"%d" % it.version, b"1")], id=it.transaction_id if it.version != 2 else b"x" * 16)
+        )
+    with pytest.raises(InvalidRequest, match="copy to another store"):
+        copy_log(original, other, LOG)
+    assert other.describe(LOG).head == 4
+    assert copy_log(original, copy, LOG).made == 2
+
+
+def test_only_what_was_there_before_is_compared(monkeypatch):
+    """A target that holds nothing is not read at all, and one that does only once, however long a copy follows."""
+    monkeypatch.setattr(batches, "_BATCH", 1)
+    asked = []
+
+    class Asked(Passing):
+        def diff(self, log, request):
+            asked.append("diff")
+            return super().diff(log, request)
+
+        def versions(self, *args):
+            asked.append("versions")
+            return super().versions(*args)
+
+    original, copy = rich(0), MemoryBackend()
+    copy_log(original, Asked(copy), LOG)
+    assert asked == []
+    left = iter(range(10))
+
+    class Growing(Passing):
+        def describe(self, log):
+            for number in itertools.islice(left, 1):
+                put(original, (b"new", b"%d" % number))
+            return super().describe(log)
+
+    assert copy_log(Growing(original), Asked(copy), LOG).made == 10
+    assert asked.count("diff") == 1, "what it holds is compared once"
+    assert told(original) == told(copy)
+
+
+def test_a_trim_while_versions_are_compared(monkeypatch):
+    """An original that is trimmed while it is compared is compared again, and a copy of it goes on."""
+    monkeypatch.setattr(copying, "_PAGE", 1)
+    for at in range(1, 12):
+        original, copy = long({}), long({})
+        put(original, (b"new", b"1"))
+        calls = itertools.count(1)
+
+        class Trimming(Passing):
+            def versions(self, *args):
+                if next(calls) == at:  # noqa: B023
+                    original.trim(LOG, 4)  # noqa: B023
+                return super().versions(*args)
+
+        copy_log(Trimming(original), copy, LOG)
+        assert told(original) == told(copy)
 
 
 def test_another_group_is_refused():
@@ -657,7 +755,7 @@ def test_a_target_that_answers_something_else_is_noticed(wrong):
 
 def test_a_source_that_was_trimmed_past_the_copy_says_so(monkeypatch):
     """A trim of the source beyond where a running copy is ends it with an error that names the versions."""
-    monkeypatch.setattr(copying, "_BATCH", 1)
+    monkeypatch.setattr(batches, "_BATCH", 1)
     original, copy = rich(0), MemoryBackend()
 
     class Trimming(Passing):
@@ -814,6 +912,48 @@ def test_copy_refuses_on_the_command_line(cli):
     assert "copy to another store" in cli.fails(2, "copy", "indelible.json", "sqlite:///copy.db")
     cli.fails(2, "copy", "nope.json", "sqlite:///copy.db")
     assert "no backend" in cli.fails(2, "copy", "indelible.json", "nonesuch:")
+
+
+def test_copy_refuses_a_log_that_only_ends_alike(cli):
+    """Two logs into which the same file was imported end with the same id; what was put in between tells them apart."""
+    text = (cli.folder / "indelible.json").read_text().replace("indelible.db", "copy.db")
+    (cli.folder / "other.json").write_text(text)
+    (cli.folder / "other.json").chmod(0o600)
+    profiles = ("indelible.json", "other.json")
+    for profile in profiles:
+        cli.ok("import", "mine", "-", "--batch", "1", "--profile", profile, stdin=b'{"key":"1","value":1}\n')
+        cli.ok("put", "mine", "who", profile, "--text", "--profile", profile)
+        both = b'{"key":"1","value":1}\n{"key":"2","value":2}\n'
+        cli.ok("import", "mine", "-", "--batch", "1", "--profile", profile, stdin=both)
+    cli.ok("put", "mine", "more", "1")
+    stored = next(
+        it["log"] for it in cli.ok("copy", *profiles[:1], "memory:", "--output", "json").json if it["version"] == 4
+    )
+    before = cli.ok("show", "mine", "--profile", "other.json").out
+    assert "copy to another store" in cli.fails(2, "copy", *profiles, "--log", stored)
+    assert cli.ok("show", "mine", "--profile", "other.json").out == before
+
+
+def test_copy_reads_no_service_that_was_rolled_back(cli):
+    """S7: through a profile, the pins beside it hold for ``copy`` too, until ``accept-rollback``."""
+    from http_scripted import CREDENTIALS, Scripted
+
+    with Scripted() as server:
+        secret = CREDENTIALS.apikey.reveal().decode()
+        profile = Profile(endpoint_url=server.url, master_key=MasterKey.generate(), customer_id="me", apikey=secret)
+        profile.save(cli.folder / "service.json")
+        cli.ok("create", "orders", "--profile", "service.json")
+        cli.ok("put", "orders", "a", "1", "--profile", "service.json")
+        [stored] = server.honest.store.logs()
+        early = MemoryBackend()
+        copy_log(server.honest.store, early, stored.name)
+        cli.ok("put", "orders", "a", "2", "--profile", "service.json")
+        cli.ok("copy", "service.json", "sqlite:///late.db")
+        later, server.honest.store = server.honest.store, early
+        assert "accept-rollback" in cli.fails(7, "copy", "service.json", "sqlite:///early.db")
+        cli.ok("accept-rollback", "orders", "--profile", "service.json")
+        cli.ok("copy", "service.json", "sqlite:///early.db")
+        later.close()
 
 
 def test_copy_takes_what_is_larger_than_stores_take_by_themselves(cli):

@@ -169,9 +169,11 @@ def test_a_profile_with_another_key(cli):
 
 
 def test_a_store_that_others_can_write(cli, store):
-    """A file or folder that others can write fails."""
+    """A file or folder that others can write fails; a file that its group can write is a warning."""
     store.chmod(0o602)
     assert "chmod o-w" in ails(cli, "permissions", "FAILED", 1)
+    store.chmod(0o620)
+    assert "chmod g-w" in ails(cli, "permissions", "warning", 0)
     store.chmod(0o600)
     store.parent.chmod(0o703)
     assert "folder" in ails(cli, "permissions", "FAILED", 1)
@@ -324,6 +326,11 @@ CONTRADICTIONS = {
     "UPDATE versions SET effects = 3 WHERE version = 3": {6},
     "DELETE FROM receipts WHERE version = 2": {7},
     "UPDATE receipts SET version = 1 WHERE version = 2": {7},
+    "UPDATE receipts SET fingerprint = x'00' WHERE version = 2": {8},
+    "UPDATE receipts SET fingerprint = CAST(fingerprint || x'00' AS BLOB) WHERE version = 2": {8},
+    # Where other changes stand already, so that their number is right: a=1 until after a=2 came, and b twice at 2.
+    "UPDATE ended SET ended_version = 3, ended_command = 1 WHERE key = x'61'": {9},
+    "INSERT INTO ended SELECT log, 3, 1, 2, 0, key, value FROM ended WHERE key = x'62'": {9},
 }
 
 
@@ -348,6 +355,56 @@ def test_a_log_that_contradicts_itself(tmp_path, statement):
     told = [it for it in examine(f"sqlite:///{path}") if it.verdict != "ok"]
     assert {it.check for it in told} == {"logs"} and all(it.integrity for it in told)
     assert all("log 'unwell'" in it.text or "log 'well'" in it.text for it in told)
+
+
+def test_a_busy_log_does_not_contradict_itself(tmp_path):
+    """Entries that end and begin at one version, and come back later, do not overlap; one that is drawn out does."""
+    path = tmp_path / "s.db"
+    backend = SQLiteBackend(path)
+    backend.create("a")
+    chance = random.Random(3)
+    for number in range(300):
+        kind, key = chance.choice([Upsert, Upsert, Remove]), bytes([chance.randrange(5)])
+        backend.update("a", Transaction([kind(key, b"%d" % chance.randrange(3)), Upsert(b"k", b"%d" % number)]))
+    backend.close()
+    with inspection.looking(path) as db:
+        assert inspection.contradictions(db) == []
+    sql(path, "UPDATE ended SET ended_version = 201, ended_command = 9 WHERE ended_version = 200 AND key = x'6b'")
+    with inspection.looking(path) as db:
+        assert ("a", inspection._CONTRADICTIONS[9][1]) in inspection.contradictions(db)
+
+
+@pytest.mark.parametrize("table", ["live", "ended", "versions", "receipts"])
+def test_what_belongs_to_no_log(tmp_path, table):
+    """Rows of a log that is not there any more are found, in whichever table they stand, and the log is counted."""
+    path = tmp_path / "s.db"
+    backend = SQLiteBackend(path)
+    for log in ("well", "lost", "lost too"):
+        backend.create(log)
+        for commands in HISTORY:
+            backend.update(log, Transaction(commands))
+    backend.close()
+    assert {it.verdict for it in examine(f"sqlite:///{path}")} == {"ok"}
+    sql(path, "DELETE FROM logs WHERE name LIKE 'lost%'")
+    for other in {"live", "ended", "versions", "receipts"} - {table}:
+        sql(path, f"DELETE FROM {other} WHERE log <> 1")
+    [told] = [it for it in examine(f"sqlite:///{path}") if it.verdict != "ok"]
+    assert (told.check, told.verdict, told.integrity) == ("logs", "FAILED", True) and ": 2;" in told.text
+
+
+def test_a_look_at_the_logs_costs_what_they_hold(tmp_path):
+    """What is asked of each log is found by its number: no table is walked once more for each of them."""
+    SQLiteBackend(tmp_path / "s.db").close()
+    with inspection.looking(tmp_path / "s.db") as db:
+        statements = []
+        db.trace_v2(apsw.SQLITE_TRACE_STMT, lambda event: statements.append(event["sql"]))
+        inspection.contradictions(db)
+        db.trace_v2(0)
+        [asked] = [it for it in statements if it.startswith("SELECT name")]
+        steps = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {asked}")]
+    walked = [step.split()[1] for step in steps if step.startswith("SCAN")]
+    assert {"live", "ended", "versions", "receipts"}.isdisjoint(walked) and "logs" in walked, steps
+    assert sum("ended_by_key (log=?" in step for step in steps) == 2, steps
 
 
 def test_every_contradiction_has_been_planted():

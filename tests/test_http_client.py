@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import gc
+import itertools
 import json
 import logging
 import os
@@ -41,6 +42,7 @@ from indelible import (
     seams,
 )
 from indelible.backends import EncryptedBackend, HTTPBackend, MemoryBackend
+from indelible.backends.http import Pins
 from indelible.backends.http import backend as backend_module
 from indelible.backends.http import calls, retrying
 from indelible.backends.http.location import Location, tls_context
@@ -273,6 +275,23 @@ def test_a_connection_that_was_kept_too_long_is_not_used(server, logs, monkeypat
     now[0] += 31
     logs.describe(LOG)
     assert server.connections == 2
+
+
+def test_connections_that_nobody_comes_for_are_closed(server, logs, monkeypatch):
+    """After a burst, what lies idle for long is let go of as soon as another connection is given back."""
+    now = [1000.0]
+    monkeypatch.setattr(seams, "monotonic", lambda: now[0])
+    together = threading.Barrier(3)
+    server.script = lambda *_: (together.wait(20), None)[1]
+    for it in [Background(lambda: logs.describe(LOG)) for _ in range(3)]:
+        it.result()
+    server.script = None
+    pool = logs._service._transport._pools[False]
+    for step, left in ((0, 3), (29, 3), (29, 1)):
+        now[0] += step
+        logs.describe(LOG)
+        assert len(pool._idle) == left
+    assert server.connections == 3
 
 
 def test_a_connection_the_service_has_closed_is_not_used(server, logs):
@@ -642,6 +661,21 @@ def test_every_address_of_a_host_is_tried(server, monkeypatch):
         assert logs.describe(LOG).head == 0
 
 
+def test_an_address_that_this_system_does_not_speak_is_passed_over(server, monkeypatch):
+    """A host's address of a family that there is no socket for is an address that does not answer; so are all of them."""
+    found = socket.getaddrinfo("127.0.0.1", server.port, type=socket.SOCK_STREAM)
+    unknown = [(250, *found[0][1:])]
+    with pytest.raises(OSError, match="not supported"):
+        socket.socket(250, socket.SOCK_STREAM)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: unknown + found)
+    with Closing(server.backend()) as logs:
+        assert logs.describe(LOG).head == 0
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: unknown)
+    monkeypatch.setattr(retrying, "TRIES", 1)
+    with Closing(server.backend(timeout=1.0)) as logs, pytest.raises(NotExecuted, match="not supported"):
+        logs.describe(LOG)
+
+
 def test_one_try_in_doubt_puts_the_whole_in_doubt(server, logs, quick):
     """S17: what later tries are told of themselves says nothing of an earlier one that may have arrived."""
     for last in (busy, conflict):
@@ -930,6 +964,91 @@ def test_close_wakes_everybody(server, monkeypatch):
     assert time.monotonic() - began < SOON
 
 
+def own_code(frame):
+    return "/backends/http/" in frame.f_code.co_filename.replace(os.sep, "/")
+
+
+@contextlib.contextmanager
+def at_line(number, act):
+    """Do something at the so-manieth line of the client's own code, as a signal's handler may. Gives whether it was."""
+    done = []
+    left = number
+
+    def local(_frame, event, _arg):
+        nonlocal left
+        left -= event == "line"
+        if left == 0 and not done:
+            done.append(True)
+            act()
+        return local
+
+    before = sys.gettrace()
+    sys.settrace(lambda frame, *_: local if own_code(frame) else None)
+    try:
+        yield done
+    finally:
+        sys.settrace(before)
+
+
+def test_a_signal_may_close_at_any_moment(server, quick, tmp_path):
+    """``close`` in a signal's handler hangs nobody, whatever it interrupts: a call, a pause, a turn, a pin's writing.
+
+    The call ends with its answer or as closed, and from then on everything is closed.
+    """
+    closed = 0
+    for line in itertools.count(1):
+        server.script = in_turn(busy)
+        logs = server.backend(pins=Pins(tmp_path / "some.pins"))
+        sent = Transaction([Upsert(b"k", b"%d" % line)])
+        with at_line(line, logs.close) as done:
+            try:
+                assert logs.update(LOG, sent).changed
+            except Closed:
+                closed += 1
+            except OutcomeUnknown as error:
+                assert error.transaction == sent
+        if not done:
+            logs.close()
+            break
+        with pytest.raises(Closed):
+            logs.describe(LOG)
+        assert logs._service._calls._running == {False: set(), True: set()}
+    assert line > 200, "all of a call was gone through"
+    assert closed > 50
+
+
+def test_an_interruption_costs_no_turn(server, quick, monkeypatch):
+    """Ctrl-C within a call, wherever it comes, gives the turn back: there are as many as before."""
+    logs = server.backend()
+    logs.describe(LOG)
+    for poll in (False, True):
+        for count in itertools.count(1):
+            left = count
+
+            def interrupt(frame, event, _arg):
+                nonlocal left
+                # What is going on, where turns are given and taken, when a signal is looked for.
+                if event == "c_return" and isinstance(frame.f_locals.get("self"), calls.Calls):
+                    left -= 1
+                    if left == 0:
+                        raise KeyboardInterrupt
+
+            before = sys.getprofile()
+            sys.setprofile(interrupt)
+            try:
+                with contextlib.suppress(KeyboardInterrupt):
+                    logs.diff(LOG, DiffRequest(wait_seconds=0.001 if poll else 0))
+            finally:
+                sys.setprofile(before)
+            assert logs._service._calls._running == {False: set(), True: set()}
+            if left > 0:
+                break
+        assert count > 5, "a call was interrupted all over"
+    monkeypatch.setattr(calls, "AT_ONCE", 1)
+    assert logs.describe(LOG).head == 0
+    logs.close()
+
+
 def test_close_ends_a_handshake():
     """``close``: who is still connecting is woken with ``Closed``, an update too: nothing was sent."""
     release = threading.Event()
@@ -984,7 +1103,7 @@ def test_a_forked_child_is_closed_out(server):
         "logs.describe('log')\n"
         "held = threading.Thread(target=lambda: logs.diff('log', DiffRequest(wait_seconds=3)))\n"
         "held.start()\n"
-        "logs._service._calls._lock.acquire()\n"
+        "logs._service._calls._end.lock.acquire()\n"
         "child = os.fork()\n"
         "if child == 0:\n"
         "    for ask in (lambda: logs.describe('log'), logs.logs, lambda: logs.accept_rollback('log'),\n"
@@ -997,7 +1116,7 @@ def test_a_forked_child_is_closed_out(server):
         "    logs.close()\n"
         "    del logs\n"
         "    sys.exit(0)\n"
-        "logs._service._calls._lock.release()\n"
+        "logs._service._calls._end.lock.release()\n"
         "assert os.waitpid(child, 0)[1] == 0\n"
         "assert logs.describe('log').head == 0\n"
         "held.join()\n"
@@ -1099,9 +1218,9 @@ def test_tls_is_no_older_than_1_2(ca_file):
 
 
 def test_a_file_of_authorities_that_is_none_is_refused(tmp_path):
-    """A file that is missing, or holds no certificates, is ``InvalidRequest``."""
+    """A file that is missing, holds no certificates, or can be none, is ``InvalidRequest``."""
     (tmp_path / "none.pem").write_text("hello")
-    for place in (tmp_path / "none.pem", tmp_path / "absent.pem", tmp_path):
+    for place in (tmp_path / "none.pem", tmp_path / "absent.pem", tmp_path, "", "a\0b"):
         with pytest.raises(InvalidRequest, match="ca_file"):
             HTTPBackend("https://localhost", CREDENTIALS, ca_file=place)
 
@@ -1146,7 +1265,12 @@ def test_a_profile_opens_a_service(server, tmp_path, ca, ca_file):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"ca_file": 5}, {"allow_plain_http": 1}, {"allow_plain_http": "yes"}, {"path": "x"}]
+    "fields",
+    [
+        *({"ca_file": 5}, {"ca_file": ""}, {"ca_file": "a\0b"}, {"pins": 5}, {"pins": ""}, {"pins": "a\0b"}),
+        *({"allow_plain_http": 1}, {"allow_plain_http": "yes"}, {"path": "x"}),
+    ],
+    ids=str,
 )
 def test_wrong_fields_of_a_profile_are_refused(fields):
     """What is no path and no truth value is refused, and so is what only a loaded profile knows."""

@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 import time
+import types
 
 import attrs
 import pytest
@@ -46,13 +47,23 @@ from indelible import (
     wire,
 )
 from indelible.backends import EncryptedBackend, HTTPBackend, MemoryBackend
-from indelible.backends.http import Pins, listings, paging, retrying, service, verdicts
+from indelible.backends.http import Pins, answers, listings, paging, retrying, service, verdicts
 from indelible.changes import Added, Entry, Removed, Revision
 from indelible.cipher import SecretBoxCipher
 from indelible.commands import ExpectVersion, Insert, Remove, Transaction, Update, Upsert
-from indelible.messages import KeyRevisions, ListLogs, ListVersions, LogPage, RevisionPage, UpdateLog, VersionPage
+from indelible.messages import (
+    LARGEST_PAGE,
+    KeyRevisions,
+    ListLogs,
+    ListVersions,
+    LogPage,
+    RevisionPage,
+    UpdateLog,
+    VersionPage,
+)
 from indelible.pages import AtCommand, DiffRequest, Page
 from indelible.records import Committed
+from indelible.routes import DIFF, LIST
 
 KEY = MasterKey.generate()
 ORDERS, OTHERS = "orders", "others"
@@ -598,9 +609,7 @@ TRICKS = [
     Trick(
         "denies a version that was seen", "back to version 2", fresh(older_head), HistoryRolledBack, before="describe"
     ),
-    Trick(
-        "commits on top of an old state", "commit something", fresh(older_head), HistoryRolledBack, before="describe"
-    ),
+    Trick("commits on top of an old state", "commit something", fresh(older_head), UNKNOWN, before="describe"),
     Trick("denies a log that was seen", "describe", fresh(gone), HistoryRolledBack, before="describe"),
     Trick("shows an old state to who is new", "one page", fresh(older_head), BELIEVED),
     Trick(
@@ -1139,6 +1148,33 @@ def test_what_is_too_large_is_not_read_to_its_end(scene):
         ASKS["describe"](client)
     time.sleep(0.05)
     assert sent < 32 * 2**20, "what is in between are buffers of the system"
+
+
+def test_an_answer_of_too_many_values_is_not_parsed(monkeypatch):
+    """What would take many times its bytes in memory is refused by its commas, but for those that texts hold."""
+    most = wire.MOST_VALUES
+    decoded = []
+    decoder = answers._DECODER
+    watching = types.SimpleNamespace(decode=lambda text: decoded.append(True) or decoder.decode(text))
+    monkeypatch.setattr(answers, "_DECODER", watching)
+    with Scripted() as server, contextlib.closing(server.backend()) as client:
+        for body in (b"[" + b"[]," * (most + 1) + b"0]", b'["' + b'","' * (most + 1) + b'"]', b"," * 2 * most + b'"'):
+            server.script = lambda *_, body=body: Answer(200, body)
+            with pytest.raises(ProtocolViolation, match="holds more"):
+                client.describe(ORDERS)
+            assert not decoded
+    for fitting in ([0] * (most + 1), [","] * most, ['",\\"' * most, "\\,", ","], "," * 2 * most):
+        assert answers.parse(wire.encode(fitting)) == fitting
+
+
+def test_the_largest_pages_are_read():
+    """A page of as many changes or logs as there may be, named with all that a name may hold, is an answer."""
+    added = tuple(Added(b"%d" % n, b"v", n) for n in range(1, LARGEST_PAGE + 1))
+    infos = tuple(LogInfo(f"{n:05}" + "," * 60, "," * 60, 1, 0, 1) for n in range(LARGEST_PAGE))
+    for route, said in ((DIFF, Page(0, LARGEST_PAGE, added, None)), (LIST, LogPage(infos, None))):
+        body = route.encode(said)
+        assert route.answer.read(answers.parse(body), "") == said
+    assert body.count(b",") > wire.MOST_VALUES
 
 
 def test_a_list_of_ever_more_has_a_bound():

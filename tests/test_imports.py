@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "indelible"
 
 LAYERS = {
-    "0 frozen values": "errors seams checks secret credentials commands changes pages records limits",
+    "0 frozen values": "errors seams files checks secret credentials commands changes pages records limits",
     "1 rules and bytes, pure": """
         engine history receipts ledger structuring codecs cipher
         wire messages shapes updates faults routes openapi
@@ -23,7 +23,7 @@ LAYERS = {
         backends.scoped backends
     """,
     "4 what people use": """
-        profile snapshot version_diff log client copying checkup compat server.*
+        profile snapshot version_diff log client batches copying checkup compat server.*
         testing.model testing.oracle testing.samples testing.recorder testing.linearize testing.faults
         testing.strategies testing.machine testing.laws testing.laws.base testing.laws.updating
         testing.laws.reading testing.laws.retrying testing.laws.keeping testing.laws.waiting

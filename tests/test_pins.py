@@ -1,18 +1,32 @@
 """Pins: the newest version seen of each log, kept, shared between processes, and given up only on purpose."""
 
 import json
+import logging
 import os
 import stat
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 from commandline import CommandLine
-from http_scripted import CREDENTIALS, Scripted
+from http_scripted import CREDENTIALS, Scripted, in_turn
 
 import indelible
-from indelible import HistoryRolledBack, InvalidRequest, MasterKey, NonexistentLog, Profile, Upsert, backend, seams
+from indelible import (
+    Client,
+    Committed,
+    HistoryRolledBack,
+    InvalidRequest,
+    MasterKey,
+    NonexistentLog,
+    OutcomeUnknown,
+    Profile,
+    Upsert,
+    backend,
+    seams,
+)
 from indelible.backends import EncryptedBackend, MemoryBackend, ScopedBackend
 from indelible.backends.http import Pins
 from indelible.backends.http import pins as pins_module
@@ -35,8 +49,27 @@ def server():
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """A clock that stands still until it is moved."""
+def timers(monkeypatch):
+    """The timers that were started, which run when they are told to."""
+    started = []
+
+    class ByHand:
+        daemon = False
+
+        def __init__(self, seconds, run):
+            self.seconds, self.run = seconds, run
+
+        def start(self):
+            assert self.daemon, "nobody waits for it at the end"
+            started.append(self)
+
+    monkeypatch.setattr(pins_module, "Timer", ByHand)
+    return started
+
+
+@pytest.fixture
+def clock(monkeypatch, timers):
+    """A clock that stands still until it is moved, and timers that run when they are told to."""
     now = [1000.0]
     monkeypatch.setattr(seams, "monotonic", lambda: now[0])
     return now
@@ -131,6 +164,63 @@ def test_the_file_is_written_about_once_a_second(path, clock):
     assert written(path) == {"log": 9}
     pins.flush()
     assert written(path) == {"log": 10}
+
+
+def test_what_is_seen_last_is_written_when_the_second_is_over(path, clock, timers):
+    """What was seen since the last write is written without another answer, by one timer at a time."""
+    pins = Pins(path)
+    pins.see("me", "log", 1)
+    assert timers == []
+    clock[0] += 0.25
+    for step in range(2, 6):
+        pins.see("me", "log", step)
+    assert [it.seconds for it in timers] == [0.75]
+    assert written(path) == {"log": 1}
+    timers.pop().run()
+    assert written(path) == {"log": 5}
+    pins.see("me", "log", 6)
+    assert [it.seconds for it in timers] == [1.0]
+    pins.flush()
+    before = path.stat()
+    timers.pop().run()
+    assert path.stat().st_ino == before.st_ino, "nothing is left to write"
+
+
+def test_a_program_that_is_killed_a_second_later_has_lost_nothing(path):
+    """The timer is one that runs by itself; who is killed does not flush."""
+    code = (
+        "import os, sys, time\n"
+        "from indelible.backends.http import Pins\n"
+        "pins = Pins(sys.argv[1])\n"
+        "pins.see('me', 'log', 1)\n"
+        "pins.see('me', 'log', 2)\n"
+        "deadline = time.monotonic() + 20\n"
+        "while '2' not in open(sys.argv[1]).read() and time.monotonic() < deadline:\n"
+        "    time.sleep(0.01)\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60)
+    assert written(path) == {"log": 2}
+
+
+def test_where_no_thread_can_be_had_the_next_answer_writes(path, clock, monkeypatch):
+    """A timer that cannot be started spoils no answer."""
+
+    class Refused:
+        def __init__(self, *_):
+            pass
+
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(pins_module, "Timer", Refused)
+    pins = Pins(path)
+    for version in (1, 2):
+        pins.see("me", "log", version)
+    assert written(path) == {"log": 1}
+    clock[0] += 1
+    pins.see("me", "log", 2)
+    assert written(path) == {"log": 2}
 
 
 def test_what_did_not_change_is_not_written(path):
@@ -228,7 +318,7 @@ def test_a_damaged_file_is_never_ignored(path, data):
 
 
 def test_a_file_that_is_damaged_later_is_told_at_the_end(path, clock):
-    """A file that breaks while it is in use does not spoil an answer, and is not overwritten: closing tells."""
+    """A file that breaks while it is in use does not spoil an answer, and is not overwritten: a flush tells."""
     pins = Pins(path)
     pins.see("me", "log", 1)
     path.write_bytes(b"broken")
@@ -259,8 +349,10 @@ def test_a_place_that_is_none_is_refused(tmp_path):
     """A missing folder, or a folder in place of the file, is ``InvalidRequest``."""
     (tmp_path / "folder").mkdir()
     for place in (tmp_path / "missing" / "x.pins", tmp_path / "folder"):
-        with pytest.raises(InvalidRequest, match="cannot be kept"):
+        with pytest.raises(InvalidRequest, match=r"cannot be kept .*pins in the profile, or connect\(.*pins="):
             Pins(place)
+    with pytest.raises(InvalidRequest, match="NUL"):
+        Pins("x\0.pins")
     Pins(tmp_path / "x.pins")
 
 
@@ -299,6 +391,73 @@ def test_nobody_hangs_with_a_process_that_was_stopped(path, monkeypatch, clock):
         assert pins.get("me", "log") == 7
     pins.flush()
     assert written(path) == {"log": 7}
+
+
+def test_an_answer_waits_for_nobody(path, monkeypatch, clock, timers):
+    """While another process holds the file, what was seen is remembered without a wait, and written later."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def sleep(_seconds):
+        raise AssertionError("somebody waits")
+
+    monkeypatch.setattr(pins_module, "time", types.SimpleNamespace(sleep=sleep))
+    pins = Pins(path)
+    with path.with_name("some.pins.lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        pins.see("me", "log", 7)
+        assert (pins.get("me", "log"), pins.reread("me", "log"), pins.all("me")) == (7, 7, {"log": 7})
+        with pytest.raises(AssertionError, match="somebody waits"):
+            pins.flush()
+    assert not path.exists()
+    timers.pop().run()
+    assert written(path) == {"log": 7}
+
+
+def test_an_answer_waits_for_no_other_thread(path, monkeypatch, clock, timers):
+    """While another thread is at a slow disk, everybody else goes on, and one of them does not write for a second."""
+    pins, store = Pins(path), pins_module._store
+    at_disk, go, stored = threading.Event(), threading.Event(), []
+
+    def slow(place, table):
+        stored.append(table)
+        at_disk.set()
+        go.wait(20)
+        store(place, table)
+
+    monkeypatch.setattr(pins_module, "_store", slow)
+    thread = threading.Thread(target=pins.see, args=("me", "log", 1))
+    thread.start()
+    at_disk.wait(20)
+    clock[0] += 10
+    pins.see("me", "log", 2)
+    assert (pins.get("me", "log"), pins.reread("me", "log"), pins.all("me")) == (2, 2, {"log": 2})
+    go.set()
+    thread.join(20)
+    assert written(path) == {"log": 1}
+    timers.pop().run()
+    assert written(path) == {"log": 2}
+    assert len(stored) == 2
+
+
+def test_who_comes_second_does_not_write_again(path, clock, timers):
+    """Of two threads that find that it is time to write, the one that gets to the file later looks again."""
+    pins = Pins(path)
+    lock = pins._writing
+
+    class Overtaken:
+        def acquire(self, blocking):
+            pins._written = clock[0]
+            return lock.acquire(blocking)
+
+        def release(self):
+            lock.release()
+
+    pins._writing = Overtaken()
+    pins.see("me", "log", 1)
+    assert not path.exists()
+    pins._writing = lock
+    timers.pop().run()
+    assert written(path) == {"log": 1}
 
 
 def test_the_garbage_collector_may_come_at_any_time(path, monkeypatch):
@@ -379,15 +538,23 @@ def test_an_older_head_is_noticed_by_every_call(server, ask, headers):
     if not headers and ask in told_by_header:
         ask(logs)
     else:
-        with pytest.raises(HistoryRolledBack) as caught:
-            ask(logs)
-        assert caught.value.log == "log"
-        assert caught.value.pinned in (5, 6)
-        assert caught.value.head == 2
-        assert "accept-rollback" in str(caught.value)
+        error = rolled_back(logs, ask)
+        assert error.log == "log"
+        assert error.pinned in (5, 6)
+        assert error.head == 2
+        assert "accept-rollback" in str(error)
     logs.close()
     server.honest.store.close()
     server.honest.store = wanted
+
+
+def rolled_back(logs, ask):
+    """The error of a call that a rollback ends. An update is in by then, so that its outcome is what is unknown."""
+    with pytest.raises((HistoryRolledBack, OutcomeUnknown)) as caught:
+        ask(logs)
+    updates = ASKING["an update"], ASKING["an update of nothing"]
+    assert isinstance(caught.value, OutcomeUnknown) == (ask in updates)
+    return caught.value.__cause__ if ask in updates else caught.value
 
 
 def headless(answer):
@@ -411,6 +578,128 @@ def test_a_log_that_is_gone_was_rolled_back(server, ask):
         logs.describe("never seen")
     logs.close()
     server.honest.store = wanted
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["pins", "damaged pins"])
+def test_a_commit_to_a_log_that_was_rolled_back_is_in_doubt(server, path, damaged):
+    """S16, S17: who is told that it is committed, to an older log, may ask again once the rollback is accepted."""
+    logs = server.backend(pins=Pins(path))
+    fill(logs)
+    wanted, server.honest.store = server.honest.store, older(server.honest.store, 2)
+    if damaged:
+        path.write_text("{")
+    sent = Transaction([Insert(b"new", b"1")])
+    for attempt in (1, 2):
+        with pytest.raises(OutcomeUnknown, match="accept-rollback") as caught:
+            logs.update("log", sent, attempt)
+        told = caught.value
+        assert (told.log, told.transaction, told.attempt) == ("log", sent, attempt)
+        assert isinstance(told.__cause__, HistoryRolledBack)
+        assert server.honest.store.describe("log").head == 3, "it is in"
+    if damaged:
+        with pytest.raises(InvalidRequest, match="damaged"):
+            logs.accept_rollback("log")
+        path.unlink()
+    logs.accept_rollback("log")
+    assert logs.update("log", sent, 3) == Committed(3, changed=True, replayed=True)
+    logs.close()
+    wanted.close()
+
+
+def test_a_refusal_after_a_try_in_doubt_of_a_log_that_is_gone(server, monkeypatch):
+    """S17: a log that is gone refuses a transaction for certain; one that may be in it is in doubt all the same."""
+    logs = server.backend()
+    fill(logs)
+    wanted = server.honest.store
+
+    def restored(request, connection):
+        server.honest.answer(request)
+        server.honest.store = MemoryBackend()
+        connection.reset()
+
+    server.script = in_turn(restored)
+    with pytest.raises(OutcomeUnknown, match="broke off.*accept-rollback") as caught:
+        logs.update("log", Transaction([Upsert(b"x", b"1")]))
+    assert caught.value.attempt == 2
+    assert isinstance(caught.value.__cause__, HistoryRolledBack)
+    with pytest.raises(HistoryRolledBack):
+        logs.update("log", Transaction([Upsert(b"x", b"1")]))
+    logs.close()
+    wanted.close()
+
+
+def test_pins_that_cannot_be_read_do_not_hide_a_rollback(server, path):
+    """S17: what was sent is never told as a refusal of this side; what this side has seen still counts."""
+    logs = server.backend(pins=Pins(path))
+    fill(logs)
+    path.write_text("{")
+    for ask in ASKING.values():
+        ask(logs)
+    wanted, server.honest.store = server.honest.store, older(server.honest.store, 2)
+    for ask in ASKING.values():
+        rolled_back(logs, ask)
+    logs.close()
+    wanted.close()
+
+
+def test_pins_that_cannot_be_written_do_not_hide_an_outcome(server, path, caplog):
+    """Closing raises nothing for the pins, and says once what was not remembered, why, and what to do."""
+    for damaged in (False, True):
+        logs = server.backend(pins=Pins(path))
+        logs.create("log")
+        for turn in range(2):
+            logs.update("log", Transaction([Upsert(b"k", b"%d" % turn)]))
+        if damaged:
+            path.write_text("{")
+            with pytest.raises(InvalidRequest, match="damaged"):
+                logs.accept_rollback("log")
+        assert caplog.record_tuples == []
+        logs.close()
+        logs.close()
+    ((logger, level, text),) = caplog.record_tuples
+    assert (logger, level) == ("indelible.pins", logging.WARNING)
+    assert all(it in text for it in ("newest versions", str(path), "damaged", "delete it"))
+
+
+def test_what_passes_is_not_replaced_by_closing():
+    """An exception that leaves the block is the one that arrives; closing alone raises what it has to say."""
+
+    class Stuck(MemoryBackend):
+        def close(self):
+            raise InvalidRequest("it is stuck")
+
+    with pytest.raises(OutcomeUnknown) as caught, Client(Stuck()):
+        raise OutcomeUnknown("log", None, 1, "a test says so")
+    assert "it is stuck" in caught.value.__notes__[0]
+    with pytest.raises(InvalidRequest, match="stuck"), Client(Stuck()):
+        pass
+
+
+def test_a_rollback_is_told_with_the_name_that_the_caller_knows(server):
+    """The message names log and versions, as they were given; behind a seal too, in a list, and in a cause."""
+    sealed = EncryptedBackend(server.backend(), SecretBoxCipher(KEY))
+    fill(sealed, "orders")
+    (name,) = [info.name for info in server.honest.store.logs()]
+    wanted, server.honest.store = server.honest.store, older(server.honest.store, 2)
+    for ask in (
+        lambda: sealed.logs(),
+        lambda: sealed.describe("orders"),
+        lambda: sealed.update("orders", Transaction([Upsert(b"x", b"1")])),
+    ):
+        with pytest.raises((HistoryRolledBack, OutcomeUnknown)) as caught:
+            ask()
+        error = caught.value.__cause__ or caught.value
+        assert (error.log, error.pinned, error.head) == ("orders", 5, 2)
+        assert str(error).startswith("log 'orders' is shown at version 2, after version 5 was seen: ")
+        assert "group" not in str(error)
+        for it in (error, caught.value):
+            assert name not in str(it) + repr(it)
+    older_still, server.honest.store = server.honest.store, MemoryBackend()
+    with pytest.raises(HistoryRolledBack, match="'orders' is shown at version 0.*API key is for another group"):
+        sealed.describe("orders")
+    sealed.close()
+    older_still.close()
+    wanted.close()
 
 
 def test_what_is_seen_by_any_call_is_pinned(server):
@@ -544,6 +833,38 @@ def test_pins_stand_beside_the_profile_they_belong_to(server, profile):
         assert client.log("orders").version == 1
     server.honest.store.close()
     server.honest.store = wanted
+
+
+def test_pins_may_stand_elsewhere(server, profile, tmp_path):
+    """A profile whose folder cannot be written names another place, from its folder on; ``connect`` may, too."""
+    (tmp_path / "state").mkdir()
+    fields = json.loads(profile.read_text())
+    profile.write_text(json.dumps(fields | {"pins": "state/kept"}))
+    for place, target in ((tmp_path / "state" / "kept", {}), (tmp_path / "given", {"pins": tmp_path / "given"})):
+        with indelible.connect(profile, **target) as client:
+            client.log("orders").create()
+            client.log("orders").update([Upsert("a", str(place))])
+        assert list(written(place).values()) == [server.honest.store.logs()[0].head]
+    with indelible.connect(
+        server.url, master_key=KEY, credentials=CREDENTIALS, pins=os.fspath(tmp_path / "of a URL")
+    ) as client:
+        assert client.log("orders").version == 2
+    assert list(written(tmp_path / "of a URL").values()) == [2]
+    assert not profile.with_name("indelible.json.pins").exists()
+    with pytest.raises(InvalidRequest, match="pins are for a service"):
+        indelible.connect("memory:", pins=tmp_path / "none")
+
+
+def test_pins_stand_beside_the_file_and_not_beside_a_link_to_it(server, profile, tmp_path):
+    """A profile that is found by a link has one file of pins, wherever the links are."""
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "p.json"
+    link.symlink_to(profile)
+    with indelible.connect(link) as client:
+        client.log("orders").create()
+        client.log("orders").update([Upsert("a", 1)])
+    assert list(written(profile.with_name("indelible.json.pins")).values()) == [1]
+    assert [it.name for it in link.parent.iterdir()] == ["p.json"]
 
 
 def test_the_command_line_refuses_a_rollback_and_accepts_it(server, profile, tmp_path, capsys, monkeypatch):

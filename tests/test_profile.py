@@ -1,9 +1,13 @@
 """Profile files: what they hold, who may read them, and how they are refused."""
 
 import base64
+import errno
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -85,6 +89,74 @@ def test_a_file_that_is_there_is_never_overwritten(path):
         with pytest.raises(InvalidRequest):
             profile.save(place)
     assert not path.with_name("nowhere").exists()
+
+
+class Crash(BaseException):
+    """The end of the process."""
+
+
+def test_a_crash_leaves_no_profile(path, monkeypatch):
+    """Interrupted before it is complete, a profile is not there; the next one is."""
+    profile = Profile(endpoint_url="memory:", master_key=KEY)
+
+    def crash(*_arguments):
+        assert not path.exists()
+        raise Crash
+
+    for point in ("fsync", "link"):
+        with monkeypatch.context() as patched, pytest.raises(Crash):
+            patched.setattr(os, point, crash)
+            profile.save(path)
+        assert list(path.parent.iterdir()) == []
+    profile.save(path)
+    assert Profile.load(path) == profile and list(path.parent.iterdir()) == [path]
+
+
+KILLED = """
+import os, signal, sys
+from indelible import MasterKey, Profile, seams
+seams.armed["files.name"] = lambda: os.kill(os.getpid(), signal.SIGKILL)
+Profile(endpoint_url="memory:", master_key=MasterKey.generate()).save(sys.argv[1])
+"""
+
+
+def test_a_kill_leaves_no_profile(path):
+    """Killed before it is complete, a profile is not there; what is left is for its owner alone and in nobody's way."""
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)])
+    assert killed.returncode == -signal.SIGKILL
+    [left] = path.parent.iterdir()
+    assert left != path and stat.S_IMODE(left.stat().st_mode) == 0o600
+    Profile(endpoint_url="memory:", master_key=KEY).save(path)
+    assert Profile.load(path).master_key == KEY
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_profile_that_appears_meanwhile_is_not_replaced(path, monkeypatch, links):
+    """A profile that another process made in between stays; and where there are no links, too."""
+    link = os.link
+
+    def late(*arguments):
+        path.write_text("precious")
+        if links:
+            return link(*arguments)
+        raise OSError(errno.EPERM, "no links here")
+
+    profile = Profile(endpoint_url="memory:", master_key=KEY)
+    with monkeypatch.context() as patched, pytest.raises(InvalidRequest, match="exists"):
+        patched.setattr(os, "link", late)
+        profile.save(path)
+    assert (list(path.parent.iterdir()), path.read_text()) == ([path], "precious")
+
+
+def test_a_file_system_without_links_keeps_profiles(path, monkeypatch):
+    """Without links, a profile is saved as ever."""
+
+    def none(*_arguments):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", none)
+    Profile(endpoint_url="memory:", master_key=KEY).save(path)
+    assert Profile.load(path).master_key == KEY and list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
@@ -179,3 +251,29 @@ def test_a_folder_of_any_name_will_do(tmp_path, folder):
     with indelible.connect(path) as client:
         client.log("a").create()
     assert (tmp_path / folder / "data.db").exists()
+
+
+def test_what_a_profile_names_is_taken_from_its_folder(path, tmp_path, monkeypatch):
+    """``ca_file`` and ``pins`` come back as they were saved, and lead from the file itself, by a link to it too."""
+    names = {"ca_file": "ca.pem", "pins": "state/some.pins"}
+    Profile(endpoint_url="https://localhost", master_key=KEY, **names).save(path)
+    assert {name: json.loads(path.read_text())[name] for name in names} == names
+    assert "pins" not in json.loads(Profile(endpoint_url="memory:", master_key=KEY).to_json())
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "other.json"
+    link.symlink_to(path)
+    monkeypatch.chdir(tmp_path / "links")
+    for given in (path, link, "other.json"):
+        loaded = Profile.load(given)
+        assert (loaded.ca_file, loaded.pins) == (tmp_path / "ca.pem", tmp_path / "state" / "some.pins")
+        assert loaded.path == path
+    absolute = Profile(endpoint_url="https://localhost", master_key=KEY, pins=tmp_path / "x.pins")
+    assert Profile.from_json(absolute.to_json()).pins == tmp_path / "x.pins"
+
+
+@pytest.mark.parametrize("field", ["ca_file", "pins"])
+@pytest.mark.parametrize("wrong", ["", "a\0b", 5], ids=repr)
+def test_what_is_no_path_is_refused(path, field, wrong):
+    """An empty path, which would be the folder itself, one with a NUL, and what is none name the field and the file."""
+    with pytest.raises(InvalidRequest, match=rf"indelible\.json: {field} must be the path of a file"):
+        Profile.load(write(path, **{field: wrong}))

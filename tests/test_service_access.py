@@ -8,10 +8,10 @@ import json
 import threading
 
 import pytest
-from serving import PATIENCE, serving, serving_apart, until
+from serving import PATIENCE, Connection, head_of, serving, serving_apart, until
 
 from indelible import routes, seams
-from indelible.commands import Insert, Transaction
+from indelible.commands import Insert, Transaction, Upsert
 from indelible.credentials import Credentials
 from indelible.pages import DiffRequest
 from indelible.server import keyring
@@ -295,6 +295,50 @@ def test_an_expired_key_is_refused(service, call, monkeypatch):
         for way in WAYS:
             answer = ask(service, call, way, who)
             assert (answer.status, answer.json()["code"]) == (401, "BAD_API_KEY")
+
+
+def test_a_key_that_expires_while_its_poll_waits(monkeypatch):
+    """Whoever waits is turned away at the end of their key's time, and is told nothing that came after it."""
+    monkeypatch.setattr(keyring, "_LOOK_SECONDS", 1_000)
+    with serving() as service:
+        service.store.create("acme/log")
+        lasting = service.credentials()
+        ends = seams.now() + dt.timedelta(seconds=1)
+        passing = service.credentials("acme", expires_at=ends)
+        question = json.dumps({"logName": "log", "waitSeconds": 60}).encode()
+        with Connection(service) as mine, Connection(service) as theirs:
+            mine.ask("diff", question, lasting)
+            theirs.ask("diff", question, passing)
+            answer = theirs.answer()
+            assert (answer.status, answer.code) == (401, "BAD_API_KEY")
+            service.store.update("acme/log", Transaction([Upsert(b"k", b"v")]))
+            assert mine.answer().status == 200
+
+
+@pytest.mark.parametrize("seconds", [-1, 1])
+def test_a_key_that_expires_while_a_body_comes(service, monkeypatch, seconds):
+    """What is not all there in the key's time is not done; the control is there a moment before."""
+    ends = seams.now() + dt.timedelta(hours=1)
+    who = service.credentials("acme", expires_at=ends)
+    body = b'{"logName":"mine"}{"type":"Upsert","key":"YQ==","value":"%d"}' % (2000 + seconds)
+    before = service.store.describe("acme/mine").head
+    with Connection(service) as connection:
+        connection.send(head_of("update", body, who) + body[:10])
+        until(lambda: service.app.service.admission._requests["acme"] == 1)
+        monkeypatch.setattr(seams, "clock", lambda: ends.timestamp() + seconds)
+        connection.send(body[10:])
+        assert connection.answer().status == (200 if seconds < 0 else 401)
+    assert service.store.describe("acme/mine").head == before + (seconds < 0)
+
+
+def test_a_stranger_is_refused_by_the_first_object(service):
+    """Of who does not say who asks, no command is read; of who says so in the body, all are."""
+    who = service.credentials()
+    commands = b'{"type":"Upsert","key":"YQ==","value":"YQ=="}' * 3 + b"no command"
+    given = info(who)
+    for more, status in [({}, 401), ({"authinfo": given | {"apikey": "wrong"}}, 401), ({"authinfo": given}, 400)]:
+        answer = service.call("update", json.dumps({"logName": "mine"} | more).encode() + commands)
+        assert answer.status == status
 
 
 # What answers give away

@@ -3,11 +3,13 @@
 import contextlib
 import http.client
 import json
+import os
 import re
 import signal
 import threading
 
 import apsw
+import attrs
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -20,6 +22,7 @@ from indelible.backends.sqlite import SQLiteBackend
 from indelible.commands import Transaction, Upsert
 from indelible.pages import DiffRequest
 from indelible.server import telemetry
+from indelible.server.running import listen
 from indelible.server.settings import Settings
 from indelible.testing.faults import Passing
 
@@ -198,10 +201,26 @@ def children(process):
         return found.read().split()
 
 
+def end(pids):
+    """End what should have ended by itself."""
+    for pid in filter(lives, pids):
+        os.kill(int(pid), signal.SIGKILL)
+
+
 def lives(pid):
     with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/stat") as found:
         return found.read().rpartition(")")[2].split()[0] not in ("Z", "X")
     return False
+
+
+def waiting_at(service):
+    """How many polls wait at each of the workers, as far as was seen."""
+    seen = set()
+    for _ in range(20):
+        with Connection(service) as connection:
+            connection.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+            seen.add(float(re.search(rb"^indelible_polls (\S+)$", connection.answer("GET").body, re.M)[1]))
+    return seen
 
 
 def test_several_workers_are_one_service(url, tmp_path):
@@ -211,20 +230,11 @@ def test_several_workers_are_one_service(url, tmp_path):
         service.store.create("acme/log")
         polls = []
 
-        def waiting():
-            """How many wait at each of the workers, as far as was seen."""
-            seen = set()
-            for _ in range(20):
-                with Connection(service) as connection:
-                    connection.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
-                    seen.add(float(re.search(rb"^indelible_polls (\S+)$", connection.answer("GET").body, re.M)[1]))
-            return seen
-
         def both_have_some():
             poll = stack.enter_context(Connection(service))
             poll.send(head_of("diff", waits(), who) + waits())
             polls.append(poll)
-            seen = waiting()
+            seen = waiting_at(service)
             return len(seen) == 2 and min(seen) > 0 and sum(seen) == len(polls)
 
         until(both_have_some)
@@ -235,7 +245,7 @@ def test_several_workers_are_one_service(url, tmp_path):
             assert poll.answer().json()["toVersion"] == 1
             body = waits(after=1)
             poll.send(head_of("diff", body, who) + body)
-        until(lambda: sum(waiting()) == len(polls))
+        until(lambda: sum(waiting_at(service)) == len(polls))
         workers = children(service.process)
         assert len(workers) >= 2
         service.process.send_signal(signal.SIGTERM)
@@ -244,6 +254,27 @@ def test_several_workers_are_one_service(url, tmp_path):
         assert service.process.wait(2 * SECONDS) == 0
         until(lambda: not any(map(lives, workers)))
     assert printed(tmp_path) == ("", "")
+
+
+def test_workers_do_not_outlive_their_parent(url, tmp_path):
+    """After SIGKILL of the parent its workers stop as on SIGTERM: who waits is answered, and the port is free again."""
+    with serving_apart(url, output=tmp_path, workers=2) as service, contextlib.ExitStack() as stack:
+        who = service.credentials()
+        service.store.create("acme/log")
+        poll = stack.enter_context(Connection(service))
+        poll.send(head_of("diff", waits(), who) + waits())
+        until(lambda: waiting_at(service) == {0, 1})
+        workers = children(service.process)
+        assert len(workers) >= 2 and all(map(lives, workers))
+        stack.callback(end, workers)
+        service.process.send_signal(signal.SIGKILL)
+        service.process.wait(PATIENCE)
+        answer = poll.answer()
+        assert (answer.status, answer.json()["page"]) == (200, [])
+        until(lambda: not any(map(lives, workers)))
+        listen(attrs.evolve(service.settings, port=int(service.url.rpartition(":")[2]))).close()
+    out, err = printed(tmp_path)
+    assert out == "" and "Traceback" not in err
 
 
 # A store that fails
@@ -376,8 +407,8 @@ def test_an_error_does_not_need_the_store(failing, who):
     with overheard(), fails(failing, RuntimeError(SECRET)):
         answer = failing.call("diff", {"logName": "log", "limit": -1}, who)
         assert (answer.status, answer.json()["code"]) == (400, "INVALID_REQUEST")
-        assert failing.call("describe", {}).status == 400
-        assert failing.call("describe", {"logName": "log"}).status == 401
+        assert failing.call("describe", {}, who).status == 400
+        assert failing.call("describe", {}).status == 401
 
 
 @pytest.mark.parametrize("answers", [[], [None], [None, None], 5])

@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import serving as serving_module
@@ -12,7 +13,7 @@ from serving import Connection, basic, head_of, nothing_goes_wrong, overheard, s
 
 from indelible import wire
 from indelible.commands import Transaction, Upsert
-from indelible.server import exchange, protocol, running
+from indelible.server import calls, exchange, protocol, running
 from indelible.server.settings import ServiceLimits
 
 SMALL = {
@@ -149,6 +150,26 @@ def test_a_size_is_limited_to_the_byte(service, who, limit):
     assert service.store.logs() == before
 
 
+NAMED = {
+    "a cursor": ("diff", lambda key: {"orderResultsBy": "key", "paginationOptions": {"skipToKey": key}}),
+    "a cursor of who waits": (
+        "diff",
+        lambda key: {"orderResultsBy": "key", "paginationOptions": {"skipToKey": key}, "waitSeconds": 0.01},
+    ),
+    "a history": ("history", lambda key: {"key": key}),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_key_that_is_asked_for_is_limited_as_one_that_is_put(service, who, name):
+    """Nobody makes the service hold, while it waits or looks, more than it could find."""
+    call, asked = NAMED[name]
+    for size, status in [(SMALL["key"], 200), (SMALL["key"] + 1, 413)]:
+        answer = service.call(call, {"logName": "log"} | asked(wire.base64(b"k" * size)), who)
+        assert answer.status == status
+    assert answer.json()["details"].items() >= {"limit": "key", "maximum": str(SMALL["key"])}.items()
+
+
 @pytest.mark.parametrize("limit", ["key", "value", "name"])
 def test_a_size_is_counted_in_bytes(service, who, limit):
     """Sizes count what is stored, not the characters or the Base64 that it was sent as."""
@@ -175,6 +196,33 @@ def chunked(body, size):
     """A body in chunks of one size."""
     parts = [body[at : at + size] for at in range(0, len(body), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+LARGE = 300_000
+
+
+@pytest.mark.parametrize("call", ["list", "versions"])
+def test_a_list_is_limited_in_bytes(told, monkeypatch, call):
+    """However long what it names is, an answer ends after about as many bytes as any; the pages tell of all of it."""
+    monkeypatch.setattr(calls, "_LARGEST_ANSWER", 3_000)
+    monkeypatch.setattr(calls, "_VERSIONS", 7)
+    with serving() as service:
+        who = service.credentials()
+        names = [f"{number:02}" + "n" * 998 for number in range(10)]
+        for name in names:
+            service.store.create(f"acme/{name}")
+        for number in range(20):
+            service.store.update(f"acme/{names[0]}", Transaction([Upsert(b"k", b"%d" % number)], "s" * 256))
+        found, following = [], None
+        field, start = {"list": ("logs", "afterName"), "versions": ("versions", "fromVersion")}[call]
+        while following is not None or not found:
+            asked = ({} if call == "list" else {"logName": names[0]}) | ({start: following} if found else {})
+            answer = service.call(call, asked, who).json()
+            assert 0 < len(answer[field]) <= 7
+            found += answer[field]
+            following = answer.get({"list": "nextAfterName", "versions": "nextFromVersion"}[call])
+        whole = names if call == "list" else list(range(1, 21))
+        assert [it["name" if call == "list" else "version"] for it in found] == whole
 
 
 @pytest.mark.parametrize("size", [7, 1_000, 100_000])
@@ -305,6 +353,48 @@ def test_the_head_is_limited(service, who, pieces):
             assert connection.answer().status == status
             if status == 400:
                 assert connection.is_cut()
+
+
+CHUNKED = b"POST /v1/log/diff HTTP/1.1\r\nHost: service\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "a field after the body": b"0\r\nx: " + b"y" * LARGE,
+    "fields after the body": b"0\r\n" + b"x: y\r\n" * (LARGE // 6),
+    "what is said of a chunk": b"5;x=" + b"y" * LARGE,
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_stands_between_and_behind_chunks_is_limited(service, name):
+    """A stranger who sends it without end is cut off, as with a head."""
+    with Connection(service) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.send(CHUNKED + ENDLESS[name])
+            # What is sent in one piece is taken in pieces of the system's choice.
+            for _ in range(20):
+                connection.send(b"y" * 1_000)
+        assert connection.is_cut()
+
+
+def test_a_body_of_many_small_chunks_is_one(service, who):
+    """Control: chunks of a byte each, which say more about themselves than they hold, are a body like any other."""
+    body = padded(stream({"logName": "log"}, command()), SMALL["head_bytes"])
+    with Connection(service) as connection:
+        connection.send(head_of("update", credentials=who, transfer_encoding="chunked"))
+        connection.send(b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\nx-after: all\r\n\r\n")
+        assert connection.answer().status == 200
+
+
+def test_what_follows_a_body_is_no_head(service, who):
+    """Who asks, and under which id, stands in the head or nowhere: what looks so after the body is passed over."""
+    body = stream({"logName": "log"})
+    chunks = b"%x\r\n%b\r\n0\r\n" % (len(body), body)
+    after = f"Authorization: {basic(who)}\r\nX-Request-Id: mine\r\n\r\n".encode()
+    for credentials, status in [(who, 200), (None, 401)]:
+        with Connection(service) as connection:
+            head = head_of("describe", credentials=credentials, transfer_encoding="chunked")
+            connection.send(head + chunks + after)
+            answer = connection.answer()
+            assert (answer.status, answer.headers["x-request-id"] == "mine") == (status, False)
 
 
 @pytest.mark.parametrize(
@@ -532,6 +622,27 @@ def test_polls_at_once_are_limited_for_each_customer(service, who, other):
         poll(who)
         service.waits(4)
     service.waits(0)
+
+
+def test_who_says_to_wait_and_need_not_is_limited_as_others_are(told, monkeypatch):
+    """No more polls are being answered at once than there may be requests, however slowly the answers are taken."""
+
+    def slow(settings):
+        listener = running.listen(settings)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000)
+        return listener
+
+    monkeypatch.setattr(serving_module, "listen", slow)
+    with serving(limits={"requests_per_tenant": 2}) as service, contextlib.ExitStack() as polls:
+        who = service.credentials()
+        service.store.create("acme/log")
+        service.store.update("acme/log", Transaction([Upsert(b"k", bytes(500_000))]))
+        asked = [polls.enter_context(Connection(service, receives=4_000)) for _ in range(20)]
+        for connection in asked:
+            connection.ask("diff", stream({"logName": "log", "waitSeconds": 60}), who)
+        service.waits(18)
+        assert service.call("describe", {"logName": "log"}, who).status == 200
+        assert [connection.answer().status for connection in asked] == [200] * 20
 
 
 def test_bodies_at_once_are_limited_for_each_customer(service, who, other):

@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import stat
 
 import pytest
 from sqlitetools import keys, put
@@ -170,8 +169,3 @@ def test_errors_carry_nothing_stored(backend):
     assert "secret" not in f"{caught.value} {caught.value!r}"
     assert isinstance(caught.value, IndelibleError)
     assert not isinstance(caught.value, NotExecuted)
-
-
-def test_the_file_is_not_for_others_to_write(backend, path):
-    """What the process's umask allows and no more: the file is not made world-writable."""
-    assert not stat.S_IMODE(path.stat().st_mode) & 0o002

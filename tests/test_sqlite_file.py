@@ -3,11 +3,14 @@
 import os
 import random
 import sqlite3
+import stat
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
-from sqlitetools import keys, put
+from sqlitetools import PATIENCE, InBackground, ends, keys, put, python
 
 from indelible.backends.sqlite import SQLiteBackend, location, schema
 from indelible.backends.sqlite.file import _SETTINGS
@@ -150,6 +153,74 @@ def test_a_file_of_ours_says_so(backend, path):
         assert db.execute("PRAGMA application_id").fetchone()[0] == schema.APPLICATION_ID
         assert db.execute("PRAGMA user_version").fetchone()[0] == schema.SCHEMA_VERSION
     db.close()
+
+
+# Who may come to it
+
+
+def modes(folder):
+    return {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in folder.iterdir()}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
+def test_a_new_file_is_its_owners_alone(path, umask):
+    """A new file has mode 0600 whatever the umask, and so have those beside it, which hold the same."""
+    before = os.umask(umask)
+    try:
+        backend = SQLiteBackend(path)
+        backend.create("a")
+        put(backend, b"k")
+        assert modes(path.parent) == dict.fromkeys(["logs.db", "logs.db-wal", "logs.db-shm"], 0o600)
+        backend.close()
+    finally:
+        os.umask(before)
+    assert modes(path.parent) == {"logs.db": 0o600}
+
+
+@pytest.mark.parametrize("make", [bytes_file(b""), ours], ids=["empty", "ours"])
+def test_a_file_that_is_there_keeps_its_mode(path, make):
+    """A file that was made for a group is still the group's, with those beside it."""
+    make(path)
+    path.chmod(0o660)
+    backend = SQLiteBackend(path)
+    backend.create("a")
+    assert modes(path.parent) == dict.fromkeys(["logs.db", "logs.db-wal", "logs.db-shm"], 0o660)
+    backend.close()
+
+
+LOCKED_OUT = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+try:
+    db.execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError:
+    print("locked")
+"""
+
+
+def test_threads_that_make_one_file_keep_their_locks(path, monkeypatch):
+    """Who comes second while a file is being made does not lose the locks on it when the first lets go of it."""
+    close, made, closed = os.close, threading.Event(), threading.Event()
+
+    def slow(descriptor):
+        new = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if new:
+            made.set()
+            time.sleep(0.3)
+        close(descriptor)
+        if new:
+            closed.set()
+
+    monkeypatch.setattr(os, "close", slow)
+    first = InBackground(lambda: SQLiteBackend(path, busy_seconds=PATIENCE))
+    assert made.wait(PATIENCE)
+    second = SQLiteBackend(path, busy_seconds=PATIENCE)
+    with second._file.writing():
+        assert closed.wait(PATIENCE)
+        assert ends(python(LOCKED_OUT, path)) == "locked\n"
+    first.result().close()
+    second.close()
+    assert ends(python(LOCKED_OUT, path)) == ""
 
 
 # Places

@@ -14,7 +14,7 @@ from indelible.backends.naming import Named
 from indelible.changes import Change, Entry, Revision
 from indelible.cipher import Cipher, LogCipher
 from indelible.commands import Transaction
-from indelible.errors import IntegrityError
+from indelible.errors import HistoryRolledBack, IntegrityError
 from indelible.pages import AtKey, Cursor, DiffRequest, Page
 from indelible.records import Committed, LogInfo, VersionInfo
 
@@ -70,14 +70,20 @@ class EncryptedBackend:
 
     def logs(self, group: str | None = None) -> Sequence[LogInfo]:
         """See ``Backend.logs``."""
-        opened = []
-        for info in self._inner.logs(group):
-            try:
-                name = self._cipher.open_name(info.name)
-            except IntegrityError:
-                continue
-            opened.append(attrs.evolve(info, name=name))
+        try:
+            infos = self._inner.logs(group)
+        except HistoryRolledBack as error:
+            with Named(self._opened(error.log) or error.log):
+                raise
+        opened = [attrs.evolve(info, name=name) for info in infos if (name := self._opened(info.name)) is not None]
         return sorted(opened, key=lambda info: info.name)
+
+    def _opened(self, name: str) -> str | None:
+        """The name that was sealed; None if it is another key's."""
+        try:
+            return self._cipher.open_name(name)
+        except IntegrityError:
+            return None
 
     def versions(self, log: str, from_version: int = 0, to_version: int | None = None) -> Sequence[VersionInfo]:
         """See ``Backend.versions``."""

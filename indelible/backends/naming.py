@@ -24,10 +24,14 @@ class Named:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is not None and (named := self._naming(error)) is not error:
+            # What the inner backend said is told in full; only its name for the log is not the caller's.
+            cause = error.__cause__
+            raise named.with_traceback(traceback) from cause and self._naming(cause)
+
+    def _naming(self, error: BaseException) -> BaseException:
         if not isinstance(error, IndelibleError):
-            return
+            return error
         known = {field.name for field in attrs.fields(type(error))}
         fields = {name: value for name, value in self._fields.items() if name in known}
-        if fields:
-            # What the inner backend said is told in full; only its name for the log is not the caller's.
-            raise attrs.evolve(error, **fields).with_traceback(traceback) from error.__cause__
+        return attrs.evolve(error, **fields) if fields else error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -48,8 +49,11 @@ class Place:
     ] = "table"
 
     @contextmanager
-    def access(self) -> Iterator[Access]:
-        """The access log of the store, made if need be. Raises ``InvalidRequest``."""
+    def access(self, *, new: bool = False) -> Iterator[Access]:
+        """The access log of the store, made if need be; a SQLite store itself is made only if it may be ``new``.
+
+        Raises ``InvalidRequest``.
+        """
         # Other commands need not wait for the service to be imported.
         from indelible.server.access import Access  # noqa: PLC0415
         from indelible.server.settings import Settings  # noqa: PLC0415
@@ -57,8 +61,23 @@ class Place:
         settings = Settings.load(self.config, {"store": self.store})
         if settings.store.lower().startswith("memory:"):
             raise InvalidRequest("a memory: store ends with this command; give one that lasts")
+        if not new:
+            _refuse_missing(settings.store)
         with closing(settings.open_store()) as backend:
             yield Access(backend, source="indelible admin").open()
+
+
+def _refuse_missing(store: str) -> None:
+    """Raise ``InvalidRequest`` for a SQLite store that is not there: its name may be a wrong one."""
+    if store.partition(":")[0].lower() != "sqlite":
+        return
+    from indelible.backends.sqlite import inspection  # noqa: PLC0415 - a driver
+
+    path = inspection.path_of(store)
+    if not os.path.isfile(path):  # noqa: PTH113 - false too where nobody may look
+        raise InvalidRequest(
+            f"no store is found at {path}; check --store or --config, or begin one: 'indelible admin customer add'"
+        )
 
 
 DEFAULTS: Final = Place()
@@ -76,11 +95,11 @@ def add_customer(
     name: Annotated[str, Parameter(help="A name, for people.", show_default=False)] = "",
     place: Common = DEFAULTS,
 ) -> None:
-    """Add a customer, who needs a key before anything else.
+    """Add a customer, who needs a key before anything else. The first makes the store, if it is not there.
 
     The logs of a customer of this id who was removed are there again.
     """
-    with place.access() as access:
+    with place.access(new=True) as access:
         added = access.add_customer(customer, name)
     one(place.output, _customer(added, 0), f"customer {added.id} is added; 'indelible admin key add' makes a key")
 

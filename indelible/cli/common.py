@@ -13,13 +13,14 @@ from cyclopts.validators import Number
 from indelible.cli.output import Output
 from indelible.client import Client, connect
 from indelible.commands import Transaction
-from indelible.errors import NonexistentLog, OutcomeUnknown
+from indelible.errors import IndelibleError, NonexistentLog, OutcomeUnknown, Rejected
 from indelible.limits import Limits
 from indelible.log import Log
 from indelible.profile import Profile
 from indelible.records import Committed
 
-_ATTEMPTS = 3
+_PAUSES: Final = (0.0, 0.2, 0.3)
+"""Seconds before each time that a transaction is sent."""
 
 
 @attrs.frozen
@@ -75,13 +76,24 @@ def ensure(log: Log[str, Any], group: str | None) -> None:
 
 
 def send(log: Log[str, Any], transaction: Transaction[str, Any], attempt: int = 1) -> Committed:
-    """Send a transaction, and again under the same id while its outcome is unknown (S16), a few times."""
-    last = attempt + _ATTEMPTS - 1
-    while True:
+    """Send a transaction, and again under the same id while its outcome is unknown (S16), a few times.
+
+    Once it is unknown, it stays so until the store has answered: ``OutcomeUnknown`` is raised whatever failed then.
+    """
+    unknown: OutcomeUnknown | None = None
+    for pause in _PAUSES:
+        time.sleep(pause)
         try:
             return log.update(transaction, attempt=attempt)
-        except OutcomeUnknown:
-            if attempt >= last:
+        except Rejected:
+            raise
+        except OutcomeUnknown as error:
+            # A backend that sends again by itself counts on, so this may have been a later attempt than was asked for.
+            unknown, attempt = error, error.attempt + 1
+        except IndelibleError as error:
+            # It speaks for its own attempt, and not for those before.
+            if unknown is None:
                 raise
-            attempt += 1
-            time.sleep(0.1 * attempt)
+            raise unknown from error
+    assert unknown is not None
+    raise unknown

@@ -14,7 +14,7 @@ from indelible.backend import Backend
 from indelible.cli import progress
 from indelible.cli.common import DEFAULTS, Common, flag
 from indelible.cli.output import Item, counted, key_text, many, one, visible
-from indelible.client import Access, open_backend
+from indelible.client import Access, open_backend, service_of
 from indelible.copying import copy_log, verify
 from indelible.errors import InvalidRequest
 from indelible.limits import Limits
@@ -126,7 +126,7 @@ def _stored(place: str) -> tuple[str, Access]:
     if _scheme(place):
         return place, Access()
     profile = Profile.load(place)
-    return profile.endpoint_url, Access(profile.credentials, profile.ca_file, profile.allow_plain_http)
+    return profile.endpoint_url, service_of(profile)
 
 
 def _scheme(place: str) -> str:

@@ -17,9 +17,11 @@ from indelible.commands import Command, ExpectVersion, Insert, Remove, Transacti
 from indelible.credentials import Credentials
 from indelible.errors import (
     BadApiKey,
+    IndelibleError,
     InvalidRequest,
     NonexistentVersion,
     OutcomeUnknown,
+    Rejected,
     TooLarge,
     TransactionConflict,
     UnexpectedVersion,
@@ -246,11 +248,21 @@ class Access:
         raise TransactionConflict("others changed access again and again meanwhile, and nothing was done; try again")
 
     def _send(self, transaction: Transaction[str, _Record]) -> None:
-        for attempt in range(1, _SENDINGS + 1):
+        """Send until it is known what became of it. Raises ``OutcomeUnknown`` if that takes too many attempts."""
+        unknown: OutcomeUnknown | None = None
+        for _ in range(_SENDINGS):
             try:
-                self._log.update(transaction, attempt=attempt)
-            except OutcomeUnknown:
-                if attempt == _SENDINGS:
+                self._log.update(transaction, attempt=1 if unknown is None else unknown.attempt + 1)
+            except OutcomeUnknown as error:
+                unknown = error
+            except Rejected:
+                raise
+            except IndelibleError as error:
+                if unknown is None:
                     raise
+                # It speaks for this attempt only.
+                raise unknown from error
             else:
                 return
+        assert unknown is not None
+        raise unknown

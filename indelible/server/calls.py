@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import accumulate
 from typing import Final
 
 import attrs
 
 from indelible import routes, seams
-from indelible.backend import Submission, key_history
+from indelible.backend import Submission, history_page
 from indelible.backends.naming import Named
-from indelible.errors import NonexistentLog, NonexistentVersion, Rejected
+from indelible.errors import BadApiKey, NonexistentLog, NonexistentVersion, Rejected
 from indelible.history import resolve
 from indelible.messages import (
     LARGEST_PAGE,
@@ -22,7 +23,6 @@ from indelible.messages import (
     ListLogs,
     ListVersions,
     LogPage,
-    RevisionPage,
     TrimLog,
     UpdateLog,
     VersionPage,
@@ -38,6 +38,14 @@ from indelible.server.store import Store
 
 _LARGEST_ANSWER: Final = 1024 * 1024
 """Bytes of keys and values after which an answer ends, and the rest is for the next: it is held until it was taken."""
+
+_INFO: Final = 128
+"""Bytes of the description of a log, besides its name and group."""
+
+_EARLY_SECONDS: Final = 0.01
+
+_VERSIONS: Final = 2_000
+"""Descriptions of versions in an answer, at most."""
 
 
 @attrs.frozen
@@ -88,27 +96,35 @@ class Calls:
         if asked.request.wait_seconds == 0 or request.to_version is not None:
             return (await self._look(grant, asked.log, request))[0]
         ends = seams.monotonic() + asked.request.wait_seconds
+        if grant.expires_at is not None:
+            # A timer may come a moment early, and who is let go then would not know that it is over.
+            ends = min(ends, seams.monotonic() + (grant.expires_at - seams.now()).total_seconds() + _EARLY_SECONDS)
         slots.close()
         self.admission.poll(grant.customer_id, slots)
+        # A turn to be answered, kept until the answer was taken: who need not wait does not get round the limit.
+        turn = Slots()
+        slots.hold(turn.close)
         with self.polls.wait(self._name(grant, asked.log), grant) as poll:
             await poll.ready()
+            await self.admission.turn(grant.customer_id, turn)
             answer, newer = await self._look(grant, asked.log, request)
             if not newer:
-                answer = await self._wait(poll, exchange, slots, ends, answer, asked.log, request)
+                turn.close()
+                answer = await self._wait(poll, exchange, turn, ends, answer, asked.log, request)
             if poll.error is not None:
                 raise poll.error
+            if grant.expired(seams.now()):
+                raise BadApiKey
             return answer
 
     async def _wait(
-        self, poll: Poll, exchange: Exchange, slots: Slots, ends: float, answer: Answer, log: str, request: DiffRequest
+        self, poll: Poll, exchange: Exchange, turn: Slots, ends: float, answer: Answer, log: str, request: DiffRequest
     ) -> Answer:
         """The page once there is something newer than ``answer``; at the end of the time, what there is."""
         loop, grant = asyncio.get_running_loop(), poll.grant
         gone = loop.create_task(exchange.gone())
         gone.add_done_callback(lambda _gone: poll.end())
         timer = loop.call_later(max(0.0, ends - seams.monotonic()), poll.end)
-        turn = Slots()
-        slots.hold(turn.close)
 
         def look() -> asyncio.Task[tuple[Answer, bool]]:
             return asyncio.create_task(self._look(grant, log, request))
@@ -163,7 +179,8 @@ class Calls:
             ]
             if asked.after is not None:
                 found = [info for info in found if info.name > asked.after]
-            most = min(asked.limit, LARGEST_PAGE)
+            sizes = accumulate(len(info.name) + len(info.group or "") + _INFO for info in found)
+            most = min(asked.limit, LARGEST_PAGE, sum(size <= _LARGEST_ANSWER for size in sizes))
             page = tuple(found[:most])
             return Answer(routes.LIST.encode(LogPage(page, page[-1].name if page and len(found) > most else None)))
 
@@ -179,7 +196,7 @@ class Calls:
                 request = DiffRequest(asked.from_version, asked.to_version)
                 end = resolve(asked.log, request, info.head, info.oldest).high
                 # In a trimmed log the first answer reaches to the oldest version that can be named.
-                until = min(end, max(asked.from_version + LARGEST_PAGE, info.oldest))
+                until = min(end, max(asked.from_version + _VERSIONS, info.oldest))
                 found = tuple(self.store.backend.versions(name, asked.from_version, until))
             return Answer(routes.VERSIONS.encode(VersionPage(found, until if until < end else None)), info.head)
 
@@ -191,18 +208,11 @@ class Calls:
         def look() -> Answer:
             name = self._admit(grant, asked.log)
             with Named(asked.log):
-                found = key_history(self.store.backend, name, asked.key)
+                page = history_page(
+                    self.store.backend, name, asked.key, asked.from_version, LARGEST_PAGE, _LARGEST_ANSWER
+                )
                 head = self.store.backend.describe(name).head
-            later = [revision for revision in found if revision.version > asked.from_version]
-            page, size = [], 0
-            for revision in later[:LARGEST_PAGE]:
-                if size > _LARGEST_ANSWER:
-                    break
-                entries = (revision.before, revision.after)
-                size += sum(len(entry.key) + len(entry.value) for entry in entries if entry is not None)
-                page.append(revision)
-            following = page[-1].version if len(page) < len(later) else None
-            return Answer(routes.HISTORY.encode(RevisionPage(tuple(page), following)), head)
+            return Answer(routes.HISTORY.encode(page), head)
 
         return await self.store.run_for(grant.customer_id, look)
 

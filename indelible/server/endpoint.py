@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final, TypeVar
 
 from indelible import faults, routes, seams, shapes, updates, wire
 from indelible.credentials import Credentials
 from indelible.errors import BadApiKey, Closed, InvalidRequest, NotExecuted, TooLarge
+from indelible.messages import DiffLog, KeyRevisions
+from indelible.pages import AtKey, DiffRequest
 from indelible.server.admission import NotNow, Slots
 from indelible.server.calls import Answer
 from indelible.server.exchange import ClientGone, Exchange, Receive, Scope, Send
@@ -27,6 +29,7 @@ _COMMAS: Final = 16
 
 _log = logging.getLogger("indelible.server")
 
+T = TypeVar("T")
 Handle = Callable[[Any, Grant, Exchange, Slots], Awaitable[Answer]]
 
 
@@ -73,31 +76,41 @@ class Endpoint:
         if request.credentials is not None:
             # Known before the body is read: a stranger's is not worth the work.
             self._let_in(request, request.credentials, slots)
-        changes = service.keyring.changes
         body = service.admission.body(request.customer_id, slots)
         data = await exchange.body(body)
-        if len(data) > _IN_THREAD:
-            given, asked = await service.store.run_for(request.customer_id, self._parse, data)
-        else:
-            given, asked = self._parse(data)
+        if request.credentials is None:
+            # The first object alone says who asks; the rest of a stranger's is not worth the work either.
+            request.credentials = await self._read(request, self._credentials, data)
+            body.belongs_to(self._let_in(request, request.credentials, slots).customer_id)
+        given, asked = await self._read(request, self._parse, data)
         del data
         request.log = getattr(asked, "log", None)
-        if request.grant is None:
-            if given is None:
-                raise BadApiKey
-            body.belongs_to(self._let_in(request, given, slots).customer_id)
-        elif given not in (None, request.credentials) or (
-            service.keyring.changes != changes and not service.keyring.still_valid(request.grant)
-        ):
-            raise BadApiKey
         assert request.grant is not None
+        # A body takes its time, in which a key can be revoked, or expire.
+        if given not in (None, request.credentials) or not service.keyring.still_valid(request.grant):
+            raise BadApiKey
         return await self._handle(asked, request.grant, exchange, slots)
+
+    async def _read(self, request: Request, read: Callable[[bytes], T], data: bytes) -> T:
+        """What ``read`` makes of a body, in a thread if it is large."""
+        if len(data) > _IN_THREAD:
+            return await self._service.store.run_for(request.customer_id, read, data)
+        return read(data)
 
     def _let_in(self, request: Request, credentials: Credentials, slots: Slots) -> Grant:
         request.grant = grant = self._service.keyring.authenticate(credentials)
         grant.require(self._route.scope)
         self._service.admission.request(grant.customer_id, slots)
         return grant
+
+    def _credentials(self, data: bytes) -> Credentials:
+        """Who asks, by the first object of the body. Raises ``BadApiKey`` if it does not say."""
+        self._check_commas(data.count(b","))
+        first = next(wire.documents(data), None)
+        given = None if first is None else shapes.credentials(first)
+        if given is None:
+            raise BadApiKey
+        return given
 
     def _parse(self, data: bytes) -> tuple[Credentials | None, Any]:
         """Who asks by the body, and what; all of it within the limits."""
@@ -111,6 +124,9 @@ class Endpoint:
             plain = wire.document(data)
             given, asked = shapes.credentials(plain), self._route.request.read(plain, "")
             limits.check_group(getattr(asked, "group", None))
+            # Nothing can be under a longer one; but who waits would hold it for as long.
+            for key in _keys(asked):
+                limits.check_key(key)
         if hasattr(asked, "log"):
             limits.check_name(asked.log)
         return given, asked
@@ -147,6 +163,13 @@ class Endpoint:
         except ClientGone:
             return "CLIENT_GONE"
         return fault.code
+
+
+def _keys(asked: Any) -> Iterator[bytes]:
+    """The keys that are named in what is asked of a log."""
+    match asked:
+        case DiffLog(request=DiffRequest(cursor=AtKey(key=key))) | KeyRevisions(key=key):
+            yield key
 
 
 class Request:

@@ -31,8 +31,6 @@ class Keyring:
         self._polls = polls
         self._access = Access(store.backend)
         self._directory = Directory()
-        self.changes: int = 0
-        """How often access has changed since this was opened."""
 
     async def open(self) -> None:
         """Read who there is. Raises whatever the store does."""
@@ -70,6 +68,4 @@ class Keyring:
         await self._refresh()
 
     async def _refresh(self) -> None:
-        before = self._directory
-        self._directory = await self._store.run(self._access.directory, before)
-        self.changes += self._directory is not before
+        self._directory = await self._store.run(self._access.directory, self._directory)

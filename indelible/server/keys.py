@@ -88,6 +88,10 @@ class Grant:
     group: str | None
     expires_at: dt.datetime | None
 
+    def expired(self, now: dt.datetime) -> bool:
+        """Whether the time of the key that it was given for is over; at ``expires_at`` it is."""
+        return self.expires_at is not None and now >= self.expires_at
+
     def require(self, scope: Scope) -> None:
         """Raise ``NotAllowed`` unless this scope is granted."""
         if scope not in self.scopes:
@@ -126,7 +130,7 @@ class ApiKey:
 
     def expired(self, now: dt.datetime) -> bool:
         """Whether its time is over; at ``expires_at`` it is."""
-        return self.expires_at is not None and now >= self.expires_at
+        return self.grant().expired(now)
 
     def grant(self) -> Grant:
         """What it grants while it is good."""

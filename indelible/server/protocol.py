@@ -41,6 +41,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._late: TimerHandle | None = None
         self._stuck: TimerHandle | None = None
         self._head_bytes = 0
+        self._framing_bytes = 0
         self._in_head = True
         self._earlier = deque[Any]()
 
@@ -59,13 +60,25 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._late is None and self._is_idle():
                 # Whatever it is, from here on it must become a head.
                 self._within(self._limits.head_seconds)
+        else:
+            self._framing_bytes += len(data)
         super().data_received(data)
-        if (
-            self._in_head
-            and self._head_bytes > self._limits.head_bytes + _UNCOUNTED
-            and not self.transport.is_closing()
-        ):
+        most = self._limits.head_bytes + _UNCOUNTED
+        if self._in_head and self._head_bytes > most and not self.transport.is_closing():
             self.send_400_response(_TOO_LARGE)
+        elif not self._in_head and self._framing_bytes > most:
+            # The size of a chunk, or what follows the last of them, that does not come to its end.
+            self.transport.abort()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; what follows the body is none, whatever it is called (RFC 9110, 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body, which the application counts."""
+        self._framing_bytes = 0
+        super().on_body(body)
 
     def on_message_begin(self) -> None:
         """A head begins: it must come to its end."""
@@ -84,7 +97,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if size > self._limits.head_bytes or len(self._earlier) > _MOST_IN_LINE or self.parser.should_upgrade():
             # Whoever called the parser says that the request is invalid.
             raise ValueError
-        self._in_head = False
+        self._in_head, self._framing_bytes = False, 0
         self._in_time()
         super().on_headers_complete()
 

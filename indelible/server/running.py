@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import multiprocessing
 import signal
 import socket
 import ssl
@@ -22,6 +23,7 @@ from uvicorn.supervisors import Multiprocess
 
 from indelible.errors import IndelibleError, InvalidRequest, NotExecuted
 from indelible.server.app import App
+from indelible.server.lines import Lines
 from indelible.server.protocol import LimitedProtocol
 from indelible.server.settings import Settings
 
@@ -86,12 +88,27 @@ class Program(App):
 def _app(settings: Settings) -> Program:
     """The application, made anew in each process."""
     set_up_logging(settings)
+    if settings.workers > 1:
+        _stop_with_parent()
     # What was imported stays for good, and ten thousand polls are no garbage: looking through all of it for cycles
     # every few hundred requests would stop everybody.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
     return Program(settings)
+
+
+def _stop_with_parent() -> None:
+    """Stop this worker as SIGTERM would, when the process that started it is gone: nobody else would ever do so."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        signal.raise_signal(signal.SIGTERM)
+
+    threading.Thread(target=wait, name="indelible-parent", daemon=True).start()
 
 
 def check_tls(settings: Settings) -> None:
@@ -146,7 +163,7 @@ def serve(settings: Settings, listener: socket.socket, started: Callable[[], obj
 
     ``started`` is called when requests are answered, and a signal ends it well; the process does nothing afterwards.
     """
-    # Whoever has stopped reading the lines of the requests does not stop the service, nor fill its other stream.
+    # Who does not read the lines of the requests, or no longer, does not stop the service, nor fill its other stream.
     logging.raiseExceptions = False
     config = config_of(settings)
     if settings.workers > 1:
@@ -203,13 +220,11 @@ def _keep_interrupts_from_workers(workers: Multiprocess) -> None:
 
 def set_up_logging(settings: Settings) -> None:
     """One JSON line a request to stdout; what goes wrong, to stderr."""
-    lines = logging.StreamHandler(sys.stdout)
-    lines.setFormatter(logging.Formatter("%(message)s"))
+    lines = Lines(sys.stdout, "%(message)s")
     access = logging.getLogger("indelible.access")
     access.handlers, access.propagate = [lines], False
     access.setLevel(logging.INFO if settings.access_log else logging.WARNING)
-    problems = logging.StreamHandler(sys.stderr)
-    problems.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    problems = Lines(sys.stderr, "%(levelname)s %(name)s: %(message)s")
     for name in ("indelible.server", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [problems], False

@@ -135,7 +135,7 @@ def test_control_without_syncing_at_open_it_vanishes(cutter: Cutter) -> None:
     """Positive control: opened with nothing but its schema seen to, the store loses a version that was seen (S21)."""
 
     def hasty(self: file.DatabaseFile) -> apsw.Connection:
-        db = self._connect(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        db = self._connect()
         file.migrate(db)
         return db
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 from typing import Any, Final, NoReturn, TypeVar
@@ -12,7 +13,7 @@ from indelible.backends.http.failures import Failed
 from indelible.backends.http.transport import Reply
 from indelible.errors import IndelibleError, InvalidRequest, ProtocolViolation
 from indelible.routes import MEDIA_TYPE, VERSION_HEADER, Route
-from indelible.wire import WHOLE, Plain
+from indelible.wire import MOST_VALUES, WHOLE, Plain
 
 A = TypeVar("A")
 
@@ -35,8 +36,22 @@ def _no_constant(_name: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
+_UP_TO_A_COMMA: Final = re.compile(rb'(?:[^",]++|"(?:[^"\\]++|\\.)*+"?)*+(?:,|\Z)', re.DOTALL)
+"""All that stands before the next comma that is in no text, or before the end; it never goes back, nor fails."""
+
+
+def _holds_too_much(body: bytes) -> bool:
+    """Whether it has more values than any message; counted before it is parsed, as each takes many times its bytes."""
+    if body.count(b",") <= MOST_VALUES:
+        return False
+    # Names and sources may hold commas of their own.
+    return next(itertools.islice(_UP_TO_A_COMMA.finditer(body), MOST_VALUES + 2, None), None) is not None
+
+
 def parse(body: bytes) -> Plain:
     """The JSON value that a body is. Raises ``ProtocolViolation``."""
+    if _holds_too_much(body):
+        raise violation("its answer holds more than any may")
     try:
         return _DECODER.decode(body.decode())
     except (ValueError, RecursionError):  # a UnicodeDecodeError is one, and so is what refuses a number too long

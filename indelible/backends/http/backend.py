@@ -53,10 +53,13 @@ _LONGEST_TIMEOUT: Final = 86_400.0
 class HTTPBackend:
     """Keeps logs in the service at ``url``, for any number of threads.
 
-    No call takes longer than ``timeout`` seconds, and a ``diff`` that waits no longer than that after its wait, however
-    slowly the service answers; within that time, what failed is tried again. ``largest_answer`` is in bytes.
-    ``ca_file`` holds the authorities to trust instead of the system's. ``pins`` remember the newest version seen of
-    each log; without them it is remembered for as long as this backend lives.
+    A request takes no longer than ``timeout`` seconds, its turn and all tries included, however slowly the service
+    answers: within them, what failed is tried again, up to eight times. A ``diff`` that waits may take its wait longer,
+    and is tried until that time is over; ``logs``, ``versions`` and ``history`` make a request for each page. Looking
+    up a host's name is the system's business, and has no bound.
+
+    ``largest_answer`` is in bytes. ``ca_file`` holds the authorities to trust instead of the system's. ``pins``
+    remember the newest version seen of each log; without them it is remembered for as long as this backend lives.
 
     Every answer is checked as if the service were hostile: one that the contract does not allow is
     ``ProtocolViolation``, one that shows an older head than was seen before ``HistoryRolledBack``. A service that
@@ -98,8 +101,8 @@ class HTTPBackend:
     def update(self, log: str, transaction: Transaction[bytes, bytes], attempt: int = 1) -> Committed:
         """See ``Backend.update``.
 
-        It is sent again under the same id as long as there is time. ``NotExecuted`` speaks for this call: none of what
-        it sent had an effect.
+        It is sent under the same id up to eight times, within the time. ``NotExecuted`` speaks for this call: none of
+        what it sent had an effect.
         """
         return self._service.deliver(log, transaction, attempt)
 
@@ -216,7 +219,7 @@ class HTTPBackend:
     def close(self) -> None:
         """See ``Backend.close``. An update that was sent already ends with ``OutcomeUnknown``.
 
-        Raises ``InvalidRequest`` if the file of the pins cannot be written.
+        What was seen of the logs is written down; that it could not be is logged as a warning of ``indelible.pins``.
         """
         self._service.close()
 

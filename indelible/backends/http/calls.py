@@ -25,11 +25,10 @@ class Call:
     try opens one of its own. ``name`` is what its requests are called in the service's log.
     """
 
-    def __init__(self, lock: threading.Lock, closing: threading.Event, seconds: float, poll: bool) -> None:
+    def __init__(self, end: _End, seconds: float, poll: bool) -> None:
         self.name: str = seams.entropy(8).hex()
         self.poll = poll
-        self._lock = lock
-        self._closing = closing
+        self._end = end
         self._deadline = seams.monotonic() + seconds
         self._socket: socket.socket | None = None
         self.fresh = False
@@ -37,7 +36,7 @@ class Call:
     @property
     def closed(self) -> bool:
         """Whether everything was closed meanwhile."""
-        return self._closing.is_set()
+        return self._end.came
 
     @property
     def seconds(self) -> float:
@@ -53,14 +52,14 @@ class Call:
 
     def hold(self, sock: socket.socket | None) -> None:
         """Use this socket from now on, or none. Raises ``ConnectionAbortedError`` if everything was closed."""
-        with self._lock:
+        with self._end.lock:
             self._socket = sock
         if sock is not None and self.closed:
             raise ConnectionAbortedError
 
     def rest(self, seconds: float) -> bool:
         """Sleep before another try; False, at once, if the time would be over by then or everything is closed."""
-        return seconds < self.seconds and not self._closing.wait(seconds)
+        return seconds < self.seconds and not self._end.wait(seconds)
 
     def wake(self) -> None:
         """End what the socket is waiting for. The lock is held."""
@@ -70,15 +69,36 @@ class Call:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
+class _End:
+    """The end of all calls, which may come from a signal handler, whatever the thread that it interrupts is doing.
+
+    An ``Event`` would hang there: its lock is not reentrant.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.came = False
+        self._coming = threading.Condition(self.lock)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it came, within so many seconds."""
+        with self.lock:
+            return self._coming.wait_for(lambda: self.came, seconds)
+
+    def come(self) -> None:
+        """Let it come. The lock is held."""
+        self.came = True
+        self._coming.notify_all()
+
+
 class Calls:
     """All calls of one backend, in the process that made it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
-        self._closing = threading.Event()
-        self._running: set[Call] = set()
-        self._counted = 0
+        self._end = _End()
+        self._room = threading.Condition(self._end.lock)
+        # Calls, and polls: how many there are is counted when it is asked, so that no interruption can miscount them.
+        self._running: dict[bool, set[Call]] = {False: set(), True: set()}
         self._pid = os.getpid()
 
     @property
@@ -94,42 +114,41 @@ class Calls:
         """
         # Looked at first: in a forked child, the lock may be held for ever by a thread that was not forked with it.
         self.check()
-        call = Call(self._lock, self._closing, seconds, poll)
-        with self._lock:
-            self._enter(call)
+        call = Call(self._end, seconds, poll)
         try:
+            self._enter(call)
             yield call
         finally:
-            with self._lock:
-                self._running.discard(call)
-                if not poll:
-                    self._counted -= 1
-                    self._room.notify()
+            # Before anything that an interruption may end: a turn that is not given back is lost for good.
+            self._running[poll].discard(call)
+            with self._end.lock:
+                self._room.notify()
 
     def _enter(self, call: Call) -> None:
-        in_time = True
-        while not call.poll and self._counted >= AT_ONCE and in_time and not self._closing.is_set():
-            in_time = self._room.wait(max(min(call.seconds, _LONGEST), 0))
-        self.check()
-        if not call.poll and self._counted >= AT_ONCE:
-            raise NotExecuted(f"{AT_ONCE} calls to the service are under way and none has ended; try again later")
-        self._running.add(call)
-        self._counted += not call.poll
+        with self._end.lock:
+            in_time = call.poll or self._room.wait_for(
+                lambda: self._end.came or len(self._running[False]) < AT_ONCE, max(min(call.seconds, _LONGEST), 0)
+            )
+            self.check()
+            if not in_time:
+                raise NotExecuted(f"{AT_ONCE} calls to the service are under way and none has ended; try again later")
+            self._running[call.poll].add(call)
 
     def check(self) -> None:
         """Raise ``Closed`` after ``close``, and in a forked process."""
         if not self.here:
             raise Closed("this connection belongs to the process that made it; after a fork, open one of your own")
-        if self._closing.is_set():
+        if self._end.came:
             raise closed()
 
     def close(self) -> bool:
         """End every call at once, and let no other begin; False if that was done before."""
-        with self._lock:
-            if self._closing.is_set():
+        with self._end.lock:
+            if self._end.came:
                 return False
-            self._closing.set()
-            for call in self._running:
+            self._end.come()
+            # Of one that is about to be added, its own look at the end takes care.
+            for call in (*self._running[False], *self._running[True]):
                 call.wake()
             self._room.notify_all()
             return True

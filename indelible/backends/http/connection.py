@@ -45,8 +45,9 @@ class Connection(urllib3.connection.HTTPConnection):
         """Connect, by whichever of the host's addresses answers first. Raises ``OSError``."""
         addresses = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         for index, (family, kind, protocol, _, address) in enumerate(addresses, start=1):
-            sock = socket.socket(family, kind, protocol)
             try:
+                # Refused where this system does not speak the family of the address.
+                sock = socket.socket(family, kind, protocol)
                 self.sock = self._joined(sock, address, call, len(addresses) - index + 1)
             except OSError:
                 if index == len(addresses) or call.closed:

@@ -7,8 +7,9 @@ import itertools
 from indelible import checks
 from indelible.backends.http.failures import Failed
 from indelible.commands import ExpectVersion, Transaction
-from indelible.errors import IndelibleError, NotExecuted, OutcomeUnknown
+from indelible.errors import HistoryRolledBack, IndelibleError, NotExecuted, OutcomeUnknown
 from indelible.messages import UpdateLog
+from indelible.records import Committed
 from indelible.updates import write_update
 
 
@@ -61,6 +62,20 @@ class Delivery:
             raise error
         self._doubt = f"{self._doubt}; sent again, it was refused with {error.code}"
         return Failed(self._doubt, certain=True, again=False)
+
+    def rolled_back(self, answer: Committed | IndelibleError, error: HistoryRolledBack) -> OutcomeUnknown | None:
+        """What its sender is told where the log of a transaction that may be in it was rolled back; None if none may.
+
+        Whether what was committed is still in the log, only another answer can say, once the rollback is accepted.
+        """
+        doubt = "the service says that it is committed" if isinstance(answer, Committed) else self._doubt
+        if doubt is None:
+            return None
+        reason = (
+            f"{doubt}, but shows version {error.head} as the newest after {error.pinned} was seen; 'indelible "
+            "accept-rollback LOG', or accept_rollback of the backend, comes first"
+        )
+        return OutcomeUnknown(self._log, self._transaction, self.attempt, reason)
 
     def verdict(self, failure: Failed) -> IndelibleError:
         """What its sender is told when no try brought an answer, and ``failure`` was the last."""

@@ -91,10 +91,14 @@ def tls_context(ca_file: str | os.PathLike[str] | None) -> ssl.SSLContext:
     if ca_file is None:
         context.load_default_certs()
         return context
+    if not os.fspath(ca_file):
+        raise InvalidRequest("ca_file must not be empty; leave it out to trust the system's authorities")
     try:
         context.load_verify_locations(Path(ca_file))
     except ssl.SSLError:
         raise InvalidRequest(f"ca_file {ca_file} holds no certificates in PEM form") from None
+    except ValueError:
+        raise InvalidRequest("ca_file must be the path of a file; no name of one holds a NUL") from None
     except OSError as error:
         raise InvalidRequest(f"ca_file {ca_file} cannot be read ({error.strerror})") from None
     return context

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from indelible import seams
@@ -47,20 +48,24 @@ class Pins:
     """The pins of any number of customers' logs, in memory, or kept in a file that processes share.
 
     The file is for its owner alone (mode 0600), is replaced as a whole, and is written about once a second while there
-    is something to write, and by ``flush``. Raises ``InvalidRequest`` for a file that is damaged or cannot be used: to
-    go on without it is to trust the service anew, which is for its owner to decide.
+    is something to write, and by ``flush``. Nobody waits for another process but who opens, accepts or flushes. Raises
+    ``InvalidRequest`` for a file that is damaged or cannot be used: to go on without it is to trust the service anew,
+    which is for its owner to decide.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self._path = None if path is None else Path(path).absolute()
-        # Reentrant: whoever is inside may be the one in whom the garbage collector lets go of a backend.
+        self._path = None if path is None else _place(path)
+        # Reentrant: whoever is inside may be the one in whom the garbage collector, or a signal, closes a backend.
         self._lock = threading.RLock()
-        self._flushing = False
         self._table: _Table = {}
         self._changed = False
+        # Whoever holds this is at the file, which takes as long as the disk does. Never waited for under the other.
+        self._writing = threading.RLock()
+        self._inside = False
         self._written = -_SECONDS
+        self._timer: Timer | None = None
         if self._path is not None:
-            with self._lock, _locked(self._path):
+            with _locked(self._path, _PATIENCE):
                 self._table = _load(self._path)
 
     def __repr__(self) -> str:
@@ -77,9 +82,11 @@ class Pins:
             return {log: pin.version for log, pin in self._table.get(customer, {}).items()}
 
     def reread(self, customer: str, log: str) -> int:
-        """As ``get``, after a look at what other processes wrote."""
+        """As ``get``, after a look at what other processes wrote; a file that cannot be read says nothing new."""
         if self._path is not None:
-            self.flush()
+            # It is replaced as a whole, so nobody need be kept from it meanwhile.
+            with contextlib.suppress(InvalidRequest):
+                self._merge(_load(self._path))
         return self.get(customer, log)
 
     def see(self, customer: str, log: str, version: int) -> None:
@@ -89,14 +96,15 @@ class Pins:
             if version > pin.version:
                 self._table.setdefault(customer, {})[log] = pin._replace(version=version)
                 self._changed = True
-        if self._changed and self._path is not None and seams.monotonic() - self._written >= _SECONDS:
-            # What cannot be written now is still remembered, and tried again: an answer is not given up for it.
-            with contextlib.suppress(InvalidRequest):
-                self.flush()
+        if self._changed and self._path is not None and not self._write_at_once(self._path):
+            self._write_later()
 
     def accept(self, customer: str, log: str) -> None:
-        """Forget the version seen of a log, in the file too: an older one is believed from now on."""
-        self.reread(customer, log)
+        """Forget the version seen of a log, in the file too: an older one is believed from now on.
+
+        Raises ``InvalidRequest`` if the file cannot be read or written.
+        """
+        self.flush()
         with self._lock:
             pin = self._table.get(customer, {}).get(log, _NONE)
             self._table.setdefault(customer, {})[log] = Pin(pin.accepted + 1, 0)
@@ -105,28 +113,82 @@ class Pins:
 
     def flush(self) -> None:
         """Bring memory and file to what both know. Raises ``InvalidRequest`` if the file cannot be read or written."""
+        if self._path is not None:
+            with self._writing:
+                self._write(self._path, _PATIENCE)
+
+    def _write_at_once(self, path: Path) -> bool:
+        """Whether it was time to write, nobody was in the way, and all is written."""
+        if not self._is_time() or not self._writing.acquire(blocking=False):
+            return False
+        try:
+            # What cannot be written now is still remembered, and tried again: an answer is not given up for it.
+            with contextlib.suppress(InvalidRequest):
+                # Another thread may have been here meanwhile.
+                if self._is_time():
+                    self._write(path, patience=0.0)
+        finally:
+            self._writing.release()
+        return not self._changed
+
+    def _is_time(self) -> bool:
+        return seams.monotonic() - self._written >= _SECONDS
+
+    def _write_later(self) -> None:
+        """Write when the second is over, even if nothing more is seen until then."""
         with self._lock:
-            if self._path is None or self._flushing:
-                return
-            self._flushing, self._written = True, seams.monotonic()
-            try:
-                with _locked(self._path):
-                    self._merge(_load(self._path))
-                    if self._changed:
-                        _store(self._path, self._table)
-                        self._changed = False
-            finally:
-                self._flushing = False
+            if self._timer is None:
+                rest = self._written + _SECONDS - seams.monotonic()
+                timer = Timer(min(max(rest, 0.0), _SECONDS), self._write_late)
+                timer.daemon = True
+                # Where no thread can be had, the next answer or the end will do.
+                with contextlib.suppress(RuntimeError):
+                    timer.start()
+                    self._timer = timer
+
+    def _write_late(self) -> None:
+        with self._lock:
+            self._timer = None
+        if self._changed:
+            # If it fails, the next answer begins anew.
+            with contextlib.suppress(InvalidRequest):
+                self.flush()
+
+    def _write(self, path: Path, patience: float) -> None:
+        if self._inside:
+            return
+        self._inside, self._written = True, seams.monotonic()
+        try:
+            with _locked(path, patience):
+                self._merge(_load(path))
+                with self._lock:
+                    table = {customer: dict(logs) for customer, logs in self._table.items()}
+                    changed, self._changed = self._changed, False
+                if changed:
+                    try:
+                        _store(path, table)
+                    except BaseException:
+                        self._changed = True
+                        raise
+        finally:
+            self._inside = False
 
     def _merge(self, kept: _Table) -> None:
-        for customer, logs in kept.items():
-            mine = self._table.setdefault(customer, {})
-            for log, pin in logs.items():
-                mine[log] = max(pin, mine.get(log, _NONE))
+        with self._lock:
+            for customer, logs in kept.items():
+                mine = self._table.setdefault(customer, {})
+                for log, pin in logs.items():
+                    mine[log] = max(pin, mine.get(log, _NONE))
+
+
+def _place(path: str | os.PathLike[str]) -> Path:
+    if "\0" in os.fspath(path):
+        raise InvalidRequest("pins must be the path of a file; no name of one holds a NUL")
+    return Path(path).absolute()
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, patience: float) -> Iterator[None]:
     """Keep other processes from the file meanwhile; where there are no such locks, the last to write wins."""
     try:
         descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -134,18 +196,19 @@ def _locked(path: Path) -> Iterator[None]:
         raise _unusable(path, error) from None
     try:
         if fcntl is not None:
-            _lock(descriptor, path)
+            _lock(descriptor, path, patience)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path) -> None:
-    for _ in range(int(_PATIENCE / _GLANCE)):
+def _lock(descriptor: int, path: Path, patience: float) -> None:
+    for glances_left in range(int(patience / _GLANCE), -1, -1):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        time.sleep(_GLANCE)
+        if glances_left:
+            time.sleep(_GLANCE)
     # It is held for milliseconds; nobody hangs with a process that was stopped in between.
     raise InvalidRequest(f"the pins {path} are held by another process that does not let go of them; end it")
 
@@ -208,5 +271,6 @@ def _store(path: Path, table: _Table) -> None:
 
 def _unusable(path: Path, error: OSError) -> InvalidRequest:
     return InvalidRequest(
-        f"the pins {path} cannot be kept ({error.strerror}); they must stand in a folder that you can write"
+        f"the pins {path} cannot be kept ({error.strerror}); they must stand in a folder that you can write: name "
+        "another place as pins in the profile, or connect(..., pins=...)"
     )

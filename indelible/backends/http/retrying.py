@@ -13,7 +13,7 @@ from indelible.backends.http.failures import Failed
 T = TypeVar("T")
 
 TRIES: Final = 8
-"""How often a request is sent before its caller is told; a poll is sent until its time is over."""
+"""How often a request is sent, within its time, before its caller is told; a poll is sent until its time is over."""
 
 _FIRST: Final = 0.1
 _LONGEST: Final = 5.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Final, TypeVar
@@ -24,6 +25,7 @@ from indelible.commands import Transaction
 from indelible.errors import (
     HistoryRolledBack,
     IndelibleError,
+    InvalidRequest,
     NonexistentLog,
     NotExecuted,
     ProtocolViolation,
@@ -38,15 +40,21 @@ Q = TypeVar("Q")
 _WHOLE: Final = 16
 """How many of the largest answers the pages of one list may be together."""
 
-_ROLLED_BACK: Final = (
-    "the service shows an older version as the newest than this client has seen: an old backup was restored, or what "
-    "is newer is being withheld; if it was restored on purpose, 'indelible accept-rollback LOG', or accept_rollback of "
-    "the backend, takes the log as it is shown now"
+_ROLLED_BACK: Final = "an old backup was restored, or what is newer is being withheld"
+_GONE: Final = "an old backup was restored, it is being withheld, or this API key is for another group"
+_WAY_ON: Final = (
+    "if it was restored on purpose, 'indelible accept-rollback LOG', or accept_rollback of the backend, takes the log "
+    "as it is shown now"
 )
+
+_log: Final = logging.getLogger("indelible.pins")
 
 
 class Service:
-    """A service as one customer sees it. ``timeout`` seconds are what a call may take, beside the wait of a poll."""
+    """A service as one customer sees it.
+
+    A request may take ``timeout`` seconds beside the wait of a poll, and is tried up to eight times within them.
+    """
 
     def __init__(self, transport: Transport, customer: str, pins: Pins, timeout: float) -> None:
         self._transport = transport
@@ -60,7 +68,7 @@ class Service:
         return self._calls.run(wait + self._timeout, poll=wait > 0)
 
     def ask(self, question: Question[Q, A]) -> A:
-        """Ask until there is an answer, and give it or raise the error that it is.
+        """Ask until there is an answer, up to eight times, and give it or raise the error that it is.
 
         Every question may be repeated, so a failure is ``NotExecuted``, whatever became of it.
         """
@@ -101,7 +109,7 @@ class Service:
         raise answer
 
     def deliver(self, log: str, transaction: Transaction[bytes, bytes], attempt: int) -> Committed:
-        """Send a transaction until its outcome is known. See ``Backend.update`` for what it raises."""
+        """Send a transaction until its outcome is known, up to eight times. See ``Backend.update`` for its errors."""
         delivery = Delivery(log, transaction, attempt)
         with self.begin() as call:
             try:
@@ -125,6 +133,10 @@ class Service:
             no_answer = Failed(str(violation))
             delivery.failed(no_answer)
             raise no_answer from None
+        except HistoryRolledBack as error:
+            if (unknown := delivery.rolled_back(answer, error)) is None:
+                raise
+            raise unknown from error
         if isinstance(answer, Committed):
             self._pins.see(self._customer, log, answer.version)
             return answer
@@ -144,13 +156,13 @@ class Service:
         shown = 0 if isinstance(answer, NonexistentLog) else head if told is None else told
         # A rejection may repeat an earlier answer (S16), and then shows the head of that time.
         if shown is not None and not isinstance(answer, Rejected):
-            self.compare(log, floor, shown)
+            self.compare(log, floor, shown, _GONE if isinstance(answer, NonexistentLog) else _ROLLED_BACK)
         self._pins.see(self._customer, log, max(told or 0, head or 0))
 
-    def compare(self, log: str, floor: int, shown: int) -> None:
+    def compare(self, log: str, floor: int, shown: int, cause: str = _ROLLED_BACK) -> None:
         """Raise ``HistoryRolledBack`` if a log is shown at an older head than it had, and nobody accepted that."""
         if shown < floor and shown < self._pins.reread(self._customer, log):
-            raise HistoryRolledBack(_ROLLED_BACK, log, floor, shown)
+            raise HistoryRolledBack(f"{cause}; {_WAY_ON}", log, floor, shown)
 
     def see(self, log: str, version: int) -> None:
         """Remember that a log has reached this version."""
@@ -169,12 +181,19 @@ class Service:
                 raise closed()
 
     def close(self) -> None:
-        """End every call, let go of every connection, and write down what was seen; a second time, nothing."""
+        """End every call, let go of every connection, and write down what was seen; a second time, nothing.
+
+        That it could not be written down is logged.
+        """
         if not self._calls.here:
             self._transport.drop()
         elif self._calls.close():
             self._transport.close()
-            self._pins.flush()
+            try:
+                self._pins.flush()
+            except InvalidRequest as error:
+                # Not raised: it would stand in the place of what became of a call, and looks like a refusal of one.
+                _log.warning("the newest versions seen of logs were not written down: %s", error)
 
     def abandon(self) -> None:
         """Close what nobody closed, and tell nobody what went wrong: there is nobody any more."""

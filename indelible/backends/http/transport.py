@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 import attrs
@@ -44,30 +45,36 @@ class Pool:
     """Connections that wait for their next request, the last one kept the first to go."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may close what it has interrupted.
+        self._lock = threading.RLock()
         self._idle: deque[Connection] = deque()
         self._open = True
 
     def take(self) -> Connection | None:
         """One that is still good as far as can be seen from here; None if there is none."""
         while True:
-            with self._lock:
-                if not self._idle:
-                    return None
-                connection = self._idle.pop()
+            try:
+                with self._lock:
+                    connection = self._idle.pop()
+            except IndexError:
+                return None
             # Whatever can be read from it was not asked for: an end, or something worse.
             if seams.monotonic() - connection.idle_since < _KEPT_SECONDS and connection.is_connected:
                 return connection
             connection.close()
 
     def give(self, connection: Connection) -> None:
-        """Keep one for later, or close it."""
-        connection.idle_since = seams.monotonic()
+        """Keep one for later, and close those that nobody came for, or that are too many."""
         with self._lock:
-            if self._open and len(self._idle) < _KEPT:
-                self._idle.append(connection)
-                return
-        connection.close()
+            connection.idle_since = now = seams.monotonic()
+            self._idle.append(connection)
+            for it in tuple(self._idle):
+                if self._open and len(self._idle) <= _KEPT and now - it.idle_since < _KEPT_SECONDS:
+                    break
+                # The one that was kept the longest; unless a signal handler has just closed them all.
+                with suppress(ValueError):
+                    self._idle.remove(it)
+                it.close()
 
     def close(self) -> None:
         """Close all, and keep none any more."""

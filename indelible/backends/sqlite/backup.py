@@ -17,7 +17,7 @@ from typing import Final
 import apsw
 import attrs
 
-from indelible import seams
+from indelible import files, seams
 from indelible.backends.sqlite import inspection, location
 from indelible.backends.sqlite.failures import translate
 from indelible.backends.sqlite.store import SQLiteBackend
@@ -127,18 +127,18 @@ def _refuse_damaged(db: apsw.Connection, path: Path) -> None:
 def _new(target: Path) -> Iterator[Path]:
     """A file beside ``target`` that gets its name at the end, when it is on the disk; on an error it is gone."""
     _refuse_taken(target)
-    partial = target.with_name(f"{target.name}.{seams.entropy(4).hex()}.partial")
+    partial = files.beside(target)
     with _told(target):
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         yield partial
         with _told(target):
-            _sync(partial, os.O_RDWR)
+            files.sync(partial, os.O_RDWR)
             seams.failpoint("sqlite.backup.name")
             _refuse_taken(target)
             _name(partial, target)
             if os.name == "posix":
-                _sync(target.parent, os.O_RDONLY)
+                files.sync(target.parent, os.O_RDONLY)
     finally:
         for file in (partial, *_there(partial, _BESIDE)):
             with suppress(OSError):
@@ -160,22 +160,9 @@ def _there(path: Path, endings: tuple[str, ...]) -> Iterator[Path]:
 def _name(partial: Path, target: Path) -> None:
     """Give the file its name, unless there is a file of that name by now."""
     try:
-        # Unlike a renaming, this does not replace what somebody put there a moment ago.
-        os.link(partial, target)
-        partial.unlink()
+        files.give_name(partial, target)
     except FileExistsError:
         raise InvalidRequest(f"{target} exists by now, and nothing is overwritten; choose another name") from None
-    except OSError:
-        # A file system without links.
-        partial.rename(target)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +38,7 @@ class DatabaseFile:
         self._pooling = threading.Lock()
         self._idle: list[apsw.Connection] = []
         location.refuse(Path(path))
+        _make_private(Path(path))
         with translated(path):
             self._writer: apsw.Connection | None = self._prepare()
         self._identity = _identity(path)
@@ -174,9 +175,10 @@ class DatabaseFile:
                 return
         _close(db)
 
-    def _connect(self, flags: int = apsw.SQLITE_OPEN_READWRITE) -> apsw.Connection:
+    def _connect(self) -> apsw.Connection:
         """A connection that keeps the promise, or ``UnsuitableStore``."""
-        db = apsw.Connection(self.path, flags=flags)
+        # A file that is not there is not made here: it would get the mode that the umask leaves.
+        db = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             db.set_busy_timeout(int(self._busy_seconds * 1000))
             self._configure_in_turn(db)
@@ -216,7 +218,7 @@ class DatabaseFile:
         path = Path(self.path)
         if path.exists() and path.stat().st_size > 0:
             self._refuse_foreign()
-        db = self._connect(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        db = self._connect()
         try:
             _write_again(db, self.path)
             migrate(db)
@@ -280,6 +282,19 @@ _SETTINGS: Final = {
 
 _PROMISED: Final[dict[str, str | int]] = {"journal_mode": "wal", "synchronous": 2}
 """What SQLite must say of itself once it is configured, or what it acknowledges might be lost (S21)."""
+
+
+_making: Final = threading.Lock()
+
+
+def _make_private(path: Path) -> None:
+    """Make a file that is not there, for its owner alone (mode 0600); SQLite gives its mode to those beside it.
+
+    One that is there stays as it is. Where none can be made, SQLite says so when it is to open it.
+    """
+    # Closing a file lets go of every lock that this process holds on it: while it is open here, nobody else takes any.
+    with _making, suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def migrate(db: apsw.Connection) -> None:

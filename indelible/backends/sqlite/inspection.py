@@ -123,6 +123,19 @@ def contradictions(db: apsw.Connection) -> list[tuple[str, str]]:
         ]
 
 
+def orphans(db: apsw.Connection) -> int:
+    """Of how many logs something is stored, and not that there is such a log."""
+    with translated(db.filename):
+        [(count,)] = db.execute(_ORPHANS)
+        return int(count)
+
+
+_ORPHANS: Final = """
+    SELECT count(*) FROM (
+        SELECT log FROM live UNION SELECT log FROM ended UNION SELECT log FROM versions UNION SELECT log FROM receipts
+    ) WHERE log NOT IN (SELECT id FROM logs)
+"""
+
 # With a row of ``logs`` at hand, each is true if what the text says is so.
 _CONTRADICTIONS: Final = (
     ("oldest > head OR oldest = 1", "its oldest version is not one that it has"),
@@ -168,5 +181,24 @@ _CONTRADICTIONS: Final = (
         ))
         """,
         "the id of a transaction that made a version is not kept",
+    ),
+    (
+        "EXISTS (SELECT 1 FROM receipts WHERE log = id AND length(fingerprint) <> 32)",
+        "what a transaction asked for cannot be told from what is kept of it",
+    ),
+    # In the order of their beginnings, an entry that overlaps with any overlaps with the next. Each is met once.
+    (
+        """
+        EXISTS (
+            SELECT 1 FROM (
+                SELECT ended_version, lead(version) OVER (PARTITION BY key ORDER BY version) AS next_version
+                FROM ended INDEXED BY ended_by_key WHERE log = id
+            ) WHERE next_version < ended_version
+        ) OR EXISTS (
+            SELECT 1 FROM live CROSS JOIN ended INDEXED BY ended_by_key ON ended.log = id AND ended.key = live.key
+            WHERE live.log = id AND live.version < ended_version
+        )
+        """,
+        "a key has two entries at one version",
     ),
 )

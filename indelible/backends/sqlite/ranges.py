@@ -28,6 +28,7 @@ class _Scan:
     """
 
     table: str
+    primary_key: str
     version: str
     command: str
     where: str
@@ -35,9 +36,10 @@ class _Scan:
     key_index: str
 
 
-_LIVE: Final = _Scan("live", "version", "command", "", "", "INDEXED BY live_by_key")
+_LIVE: Final = _Scan("live", "log, version, command", "version", "command", "", "", "INDEXED BY live_by_key")
 _OUTLIVED: Final = _Scan(
     "ended",
+    "log, ended_version, ended_command",
     "version",
     "command",
     "AND ended_version > ?3",
@@ -46,6 +48,7 @@ _OUTLIVED: Final = _Scan(
 )
 _REMOVED: Final = _Scan(
     "ended",
+    "log, ended_version, ended_command",
     "ended_version",
     "ended_command",
     "AND version <= ?2",
@@ -67,10 +70,18 @@ def _statement(scan: _Scan, cursor: str, walk: str, backward: bool) -> str:
     }
     order = f"{scan.version} {direction}, {scan.command} {direction}" if walk == "position" else "key"
     index = scan.key_index if walk == "key" else scan.range_index
-    return (
-        f"SELECT key, value, version, {scan.version}, {scan.command} FROM {scan.table} {index} "
+    columns = f"value, version, {scan.version}, {scan.command}"
+    found = (
+        f"FROM {scan.table} {index} "
         f"WHERE log = ?1 AND {scan.version} > ?5 AND {scan.version} <= ?6 {scan.where} {start[cursor]} "
         f"ORDER BY {order} LIMIT ?4"
+    )
+    if walk != "sort":
+        return f"SELECT key, {columns} {found}"
+    # What is sorted is held in memory as a whole, so values are left out of it, and read one by one as rows are.
+    return (
+        f"SELECT found.key, {columns} FROM (SELECT key, {scan.primary_key} {found}) AS found "
+        f"CROSS JOIN {scan.table} USING ({scan.primary_key}) ORDER BY found.key"
     )
 
 

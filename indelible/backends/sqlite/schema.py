@@ -80,11 +80,13 @@ SELECT_VERSIONS: Final = (
     "WHERE log = ? AND version > ? AND version <= ? ORDER BY version"
 )
 
-SELECT_KEY: Final = (
-    "SELECT key, value, version, command, NULL, NULL FROM live WHERE log = ?1 AND key = ?2 UNION ALL "
-    "SELECT key, value, version, command, ended_version, ended_command FROM ended "
-    "WHERE log = ?1 AND key = ?2 AND ended_version > ?3"
+SELECT_KEY_ENDED: Final = (
+    "SELECT value, version, command, ended_version, ended_command FROM ended INDEXED BY ended_by_key "
+    "WHERE log = ?1 AND key = ?2 AND ended_version > ?3 AND version >= "
+    # Where the entry of that version began: the index knows the order in which they begin.
+    "(SELECT ifnull(max(version), 0) FROM ended WHERE log = ?1 AND key = ?2 AND version <= ?3) ORDER BY version"
 )
+SELECT_KEY_LIVE: Final = "SELECT value, version, command FROM live WHERE log = ?1 AND key = ?2"
 
 SET_OLDEST: Final = "UPDATE logs SET oldest = ? WHERE id = ?"
 TRIM_ENDED: Final = "DELETE FROM ended WHERE log = ? AND ended_version <= ?"

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 import apsw
 
 from indelible import checks, history, seams
-from indelible.backend import Submission
-from indelible.backends.sqlite import ranges, rows, schema
+from indelible.backend import Submission, cut_history
+from indelible.backends.sqlite import ranges, revisions, rows, schema
 from indelible.backends.sqlite.committing import commit
 from indelible.backends.sqlite.file import CommitFailed, DatabaseFile
 from indelible.backends.sqlite.rows import LogRow
@@ -21,8 +21,8 @@ from indelible.backends.sqlite.waiters import Waiters, Watch
 from indelible.changes import Revision
 from indelible.commands import Transaction
 from indelible.errors import IndelibleError, InvalidRequest, LogExists, NotExecuted
-from indelible.history import Span
 from indelible.limits import Limits
+from indelible.messages import RevisionPage
 from indelible.pages import DiffRequest, Page
 from indelible.records import Committed, LogInfo, VersionInfo
 
@@ -147,12 +147,15 @@ class SQLiteBackend:
         self._limits.check_name(log)
         checks.data(key, "a key")
         with self._file.reading() as db:
-            it = rows.require(db, log)
-            found = db.execute(schema.SELECT_KEY, (it.id, key, it.oldest))
-            return history.revisions(
-                Span(key, value, (version, command), None if ended is None else (ended, by))
-                for key, value, version, command, ended, by in found
-            )
+            return list(revisions.read(db, rows.require(db, log), key, 0))
+
+    def history_page(self, log: str, key: bytes, from_version: int, limit: int, max_bytes: int) -> RevisionPage:
+        """See ``PagedKeyHistory.history_page``."""
+        self._limits.check_name(log)
+        checks.data(key, "a key")
+        checks.version(from_version, "from_version")
+        with self._file.reading() as db:
+            return cut_history(revisions.read(db, rows.require(db, log), key, from_version), limit, max_bytes)
 
     def trim(self, log: str, before: int) -> None:
         """See ``Backend.trim``."""

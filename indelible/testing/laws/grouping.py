@@ -142,7 +142,7 @@ class GroupingLaws(Laws):
         assert [type(it) for it in answers] == [Committed, UnexpectedValue, TooLarge, Committed]
         assert list(state(backend)) == [b"a", b"b"]
         commit(backend, Update(b"a", b"2"))
-        assert backend.update(LOG, refused.transaction).changed, "the rejection of a first attempt is not kept"
+        assert backend.update(LOG, refused.transaction).changed, "the rejection of attempt 1 is not kept"
 
     def test_s16_the_same_id_twice_in_a_group_takes_effect_once(self, backend: Backend) -> None:
         """S16: of two with the same id in one group the first is judged and the second gets its answer again."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from indelible.backend import Backend, key_history
-from indelible.changes import Added, Entry
-from indelible.commands import Insert, Transaction, Update, Upsert
+from indelible.backend import Backend, history_page, key_history
+from indelible.changes import Added, Entry, Revision
+from indelible.commands import ExpectVersion, Insert, Transaction, Update, Upsert
 from indelible.errors import (
     Closed,
     InvalidRequest,
@@ -29,6 +29,11 @@ from indelible.testing.laws.base import Laws
 from indelible.testing.samples import HISTORIES, LOG, changes, commit, fill, state, transaction
 
 EVERY = pytest.mark.parametrize("name", list(HISTORIES))
+
+
+def _keys(name: str) -> set[bytes]:
+    """Every key that a history speaks of."""
+    return {it.key for commands in HISTORIES[name] for it in commands if not isinstance(it, ExpectVersion)}
 
 
 class KeepingLaws(Laws):
@@ -90,7 +95,7 @@ class KeepingLaws(Laws):
     def test_s18_the_history_of_a_key_is_what_its_versions_did(self, backend: Backend, name: str) -> None:
         """``KeyHistory``: a key's revisions are those of the oracle, before and after a trim, and by walking too."""
         oracle = fill(backend, name)
-        keys = {command.key for commands in HISTORIES[name] for command in commands if hasattr(command, "key")}
+        keys = _keys(name)
         for before in (0, 2, 3, oracle.log(LOG).head):
             if before <= oracle.log(LOG).head:
                 backend.trim(LOG, before)
@@ -100,6 +105,31 @@ class KeepingLaws(Laws):
                 assert list(key_history(backend, LOG, key)) == wanted
                 if self.sorted_keys:
                     assert list(key_history(WithoutKeyHistory(backend), LOG, key)) == wanted
+
+    @EVERY
+    def test_s18_pages_of_a_keys_history_make_the_whole(self, backend: Backend, name: str) -> None:
+        """``PagedKeyHistory``: pages of any size, from any version on, are the oracle's history, and none is empty."""
+        oracle = fill(backend, name)
+        keys = _keys(name)
+        stores = [backend, WithoutKeyHistory(backend)] if self.sorted_keys else [backend]
+        head = oracle.log(LOG).head
+        for before in sorted({0, min(3, head)}):
+            backend.trim(LOG, before)
+            oracle.trim(LOG, before)
+            for store, key in itertools.product(stores, (*keys, b"never")):
+                whole = oracle.history(LOG, key)
+                for start, (limit, most) in itertools.product(range(head + 2), [(1, 99), (2, 99), (99, 1), (99, 99)]):
+                    wanted = [revision for revision in whole if revision.version > start]
+                    told: list[Revision[bytes, bytes]] = []
+                    following: int | None = start
+                    while following is not None:
+                        page = history_page(store, LOG, key, following, limit, most)
+                        assert min(1, len(wanted)) <= len(page.revisions) <= limit
+                        assert most > 1 or len(page.revisions) <= 1 or key == b""
+                        told += page.revisions
+                        following = page.next_from
+                        assert following in (None, told[-1].version if told else None)
+                    assert told == wanted
 
     @EVERY
     def test_s19_a_trim_forgets_what_came_before_and_nothing_else(self, backend: Backend, name: str) -> None:

@@ -118,7 +118,10 @@ class RetryingLaws(Laws):
     def test_s16_the_rejection_of_a_first_attempt_is_not_kept(
         self, backend: Backend, command: Bytes, error: type[Rejected], enabling: Bytes
     ) -> None:
-        """S3, S16: nothing is written for a rejected first attempt, so the same transaction may pass later."""
+        """S3, S16: nothing is written for a rejected attempt 1, so the same transaction may pass later.
+
+        A backend that has to send it again by itself is at attempt 2, whose rejection is final.
+        """
         commit(backend, Insert(K, b"1"))
         refused = transaction(Upsert(b"x", b"1"), command)
         assert type(self._answer(backend, refused)) is error
