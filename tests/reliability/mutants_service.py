@@ -78,8 +78,12 @@ SERVICE: Final[Sequence[Mutant]] = (
         "a poll reads before it subscribes",
         "S13",
         CALLS,
-        "            await poll.ready()\n            answer, newer = await self._look(grant, asked.log, request)\n",
-        "            answer, newer = await self._look(grant, asked.log, request)\n            await poll.ready()\n",
+        "            await poll.ready()\n"
+        "            await self.admission.turn(grant.customer_id, turn)\n"
+        "            answer, newer = await self._look(grant, asked.log, request)\n",
+        "            await self.admission.turn(grant.customer_id, turn)\n"
+        "            answer, newer = await self._look(grant, asked.log, request)\n"
+        "            await poll.ready()\n",
         CONTRACT,
         only="while_a_wait_begins",
     ),
