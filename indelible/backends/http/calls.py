@@ -76,8 +76,8 @@ class _End:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.came = False
+        self.lock: threading.RLock = threading.RLock()
+        self.came: bool = False
         self._coming = threading.Condition(self.lock)
 
     def wait(self, seconds: float) -> bool:
