@@ -165,10 +165,16 @@ def serve(settings: Settings, listener: socket.socket, started: Callable[[], obj
     """
     # Who does not read the lines of the requests, or no longer, does not stop the service, nor fill its other stream.
     logging.raiseExceptions = False
+    try:
+        (_serve_with_workers if settings.workers > 1 else _serve_alone)(settings, listener, started)
+    finally:
+        # Whatever the caller says of it comes after this.
+        for handler in _problems.handlers:
+            handler.flush()
+
+
+def _serve_alone(settings: Settings, listener: socket.socket, started: Callable[[], object]) -> None:
     config = config_of(settings)
-    if settings.workers > 1:
-        _serve_with_workers(settings, config, listener, started)
-        return
     config.load()
     program: Program = config.loaded_app
     program.started = started
@@ -190,11 +196,9 @@ def serve(settings: Settings, listener: socket.socket, started: Callable[[], obj
         raise program.failure
 
 
-def _serve_with_workers(
-    settings: Settings, config: uvicorn.Config, listener: socket.socket, started: Callable[[], object]
-) -> None:
+def _serve_with_workers(settings: Settings, listener: socket.socket, started: Callable[[], object]) -> None:
     set_up_logging(settings)
-    workers = Multiprocess(config, sockets=[listener])
+    workers = Multiprocess(config_of(settings), sockets=[listener])
     _keep_interrupts_from_workers(workers)
     started()
     workers.run()

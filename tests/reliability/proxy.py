@@ -73,6 +73,16 @@ class _End:
 
 
 @attrs.define(eq=False)
+class _Kept:
+    """The rest of a request that nobody waits for any more, where it is to go, and what was answered already."""
+
+    service: socket.socket
+    rest: bytes
+    fault: Fault
+    answer: bytearray
+
+
+@attrs.define(eq=False)
 class _Line:
     """A connection of a client and the one that was made to the service for it; ``between`` requests, or in one."""
 
@@ -85,6 +95,8 @@ class _Line:
     request: bytearray = attrs.field(factory=bytearray)
     unheard: bytearray = attrs.field(factory=bytearray)
     is_deaf: bool = False
+    kept: _Kept | None = None
+    stalled: asyncio.Future[None] | None = None
 
     def begin(self, fault: Fault | None) -> None:
         """A request comes."""
@@ -94,16 +106,6 @@ class _Line:
     def strikes(self, side: Side, passed: int, data: bytes) -> bool:
         """Whether it is with this data that the fault comes."""
         return self.fault is not None and self.fault.side == side and passed + len(data) >= self.fault.at
-
-
-@attrs.define(eq=False)
-class _Kept:
-    """The rest of a request that nobody waits for any more, where it is to go, and what was answered already."""
-
-    service: socket.socket
-    rest: bytes
-    fault: Fault
-    answer: bytearray
 
 
 class Proxy:
@@ -207,18 +209,25 @@ class Proxy:
     async def _serve(self, client: socket.socket) -> None:
         """One connection, from its beginning to its end."""
         service = socket.socket()
+        line = _Line(client, service)
         end = _End.CLOSED
         try:
             for sock in (client, service):
                 sock.setblocking(False)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.sock_connect(service, ("127.0.0.1", self._upstream))
-            end = await self._pass(_Line(client, service))
+            end = await self._pass(line)
+            if line.kept is not None:
+                # Only now does nobody else read what the service answers.
+                await self._keep(line.kept)
             if end == _End.CLOSED:
                 await asyncio.gather(self._part(client), self._part(service))
         except OSError:
             pass
         finally:
+            if line.stalled is not None:
+                self._stalled.discard(line.stalled)
+                line.stalled.cancel()
             if end == _End.RESET:
                 for sock in (client, service):
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -239,13 +248,13 @@ class Proxy:
         """Say that no more comes, and wait until the other side says so: to close what is unread would reset it."""
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_WR)
-            while await self._loop.sock_recv(sock, _PIECE):
+            while await _take(sock):
                 pass
 
     async def _up(self, line: _Line) -> int:
         """From the client to the service, until it ends."""
         with contextlib.suppress(OSError):
-            while data := await self._loop.sock_recv(line.client, _PIECE):
+            while data := await _take(line.client):
                 if line.between:
                     self.exchanges += 1
                     line.begin(self._decide())
@@ -271,32 +280,32 @@ class Proxy:
             return _End.CLOSED
         if fault.kind == RESET:
             return _End.RESET
-        stalled = self._loop.create_future()
         if fault.kind == STALL:
-            self._stalled.add(stalled)
-        try:
-            # Who waits goes when its time is over; who is to be hung up on has sent everything when that is whole.
-            while fault.kind in PATIENT or not is_whole(line.request):
-                data = b""
-                with contextlib.suppress(OSError):
-                    data = await self._loop.sock_recv(line.client, _PIECE)
-                if not data:
-                    break
-                line.request += data
-            if fault.kind == SWALLOW or not is_whole(line.request):
-                return _End.CLOSED
-            self._kept.append(_Kept(line.service, bytes(line.request[fault.at :]), fault, line.unheard))
-        finally:
-            self._stalled.discard(stalled)
-            stalled.cancel()
+            line.stalled = self._loop.create_future()
+            self._stalled.add(line.stalled)
+        # Who waits goes when its time is over; who is to be hung up on has sent everything when that is whole.
+        while fault.kind in PATIENT or not is_whole(line.request):
+            data = b""
+            with contextlib.suppress(OSError):
+                data = await _take(line.client)
+            if not data:
+                break
+            line.request += data
+        if fault.kind == SWALLOW or not is_whole(line.request):
+            return _End.CLOSED
+        line.kept = _Kept(line.service, bytes(line.request[fault.at :]), fault, line.unheard)
+        return _End.KEPT
+
+    async def _keep(self, kept: _Kept) -> None:
+        """Have it come late."""
+        self._kept.append(kept)
         if len(self._kept) > self._most:
             await self._come(self._kept.pop(0))
-        return _End.KEPT
 
     async def _down(self, line: _Line) -> int:
         """From the service to the client, until it ends."""
         with contextlib.suppress(OSError):
-            while data := await self._loop.sock_recv(line.service, _PIECE):
+            while data := await _take(line.service):
                 if line.is_deaf:
                     line.unheard += data
                     continue
@@ -337,7 +346,7 @@ class Proxy:
         try:
             with contextlib.suppress(OSError):
                 while not is_whole(kept.answer):
-                    if not (data := await self._loop.sock_recv(kept.service, _PIECE)):
+                    if not (data := await _take(kept.service)):
                         return
                     kept.answer += data
                 self.late += 1
@@ -357,6 +366,20 @@ class Proxy:
         kept, self._kept = self._kept, []
         for it in kept:
             it.service.close()
+
+
+async def _take(sock: socket.socket) -> bytes:
+    """What comes next; nothing at its end. Cut short, it has taken nothing, which ``loop.sock_recv`` may have."""
+    loop = asyncio.get_running_loop()
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            return sock.recv(_PIECE)
+        readable = asyncio.Event()
+        loop.add_reader(sock, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(sock)
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:
