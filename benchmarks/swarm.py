@@ -215,15 +215,17 @@ async def woken(target: Ours, polls: int, turns: int) -> list[tuple[float, float
 
 
 async def _all_wait(target: Ours, polls: int) -> None:
-    """Come back once so many polls wait at the server: each then has two tasks, and had one while it looked first."""
+    """Come back once so many polls wait at the server, and it has nothing else to do."""
     connection = await Connection.open(target.port)
     while True:
         connection.writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         lines = (await connection.answer()).decode().splitlines()
-        if float(next(line for line in lines if line.startswith("indelible_tasks ")).split()[1]) >= 2 * polls:
+        if float(next(line for line in lines if line.startswith("indelible_polls ")).split()[1]) >= polls:
             break
         await asyncio.sleep(0.02)
     connection.close()
+    # Those that it counts may still be taking their first look.
+    await asyncio.sleep(1)
 
 
 async def idle(target: Ours, polls: int, memory: Callable[[], int]) -> int:

@@ -525,6 +525,19 @@ def test_who_never_sends_the_rest_is_cut_off(service, monkeypatch):
         assert connection.is_cut()
 
 
+def test_an_answer_comes_in_one_piece(service, who):
+    """Head and body go out together: whoever waits is woken once; also before a connection is closed."""
+    with Connection(service) as connection:
+        for log, status in ("log", 200), ("none", 404), ("log", 200):
+            connection.ask("describe", stream({"logName": log}), who)
+            head, _, body = connection.socket.recv(65_536).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 %d " % status)
+            assert b"content-length: %d\r\n" % len(body) in head and body.endswith(b"}")
+        connection.ask("describe", stream({"logName": "log"}), None, Connection="close")
+        assert b"not accepted" in connection.socket.recv(65_536)
+        assert connection.socket.recv(1) == b""
+
+
 def test_a_client_that_waits_to_be_asked_is_asked(service, who):
     """``Expect: 100-continue``: the body is asked for, unless the head is reason enough to refuse it."""
     body = stream({"logName": "log"})

@@ -121,15 +121,16 @@ class Calls:
         self, poll: Poll, exchange: Exchange, turn: Slots, ends: float, answer: Answer, log: str, request: DiffRequest
     ) -> Answer:
         """The page once there is something newer than ``answer``; at the end of the time, what there is."""
-        loop, grant = asyncio.get_running_loop(), poll.grant
-        gone = loop.create_task(exchange.gone())
-        gone.add_done_callback(lambda _gone: poll.end())
-        timer = loop.call_later(max(0.0, ends - seams.monotonic()), poll.end)
+        connection, grant = exchange.connection, poll.grant
+        timer = asyncio.get_running_loop().call_later(max(0.0, ends - seams.monotonic()), poll.end)
 
         def look() -> asyncio.Task[tuple[Answer, bool]]:
             return asyncio.create_task(self._look(grant, log, request))
 
         try:
+            connection.when_lost = poll.end
+            if connection.is_lost:
+                raise ClientGone
             while (wake := await poll.woken) is not None:
                 poll.rest()
                 await self.admission.turn(grant.customer_id, turn)
@@ -137,12 +138,12 @@ class Calls:
                 if newer:
                     return answer
                 turn.close()
-            if gone.done():
+            if connection.is_lost:
                 raise ClientGone
             return answer
         finally:
             timer.cancel()
-            gone.cancel()
+            connection.when_lost = None
 
     async def _look(self, grant: Grant, log: str, request: DiffRequest) -> tuple[Answer, bool]:
         """A page, and whether it leads to a version newer than the one it starts from."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import random
 import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
-from indelible import routes, seams
+from indelible import routes
 from indelible.credentials import Credentials
 from indelible.errors import BadApiKey, InvalidRequest, TooLarge
 from indelible.server.admission import Body
@@ -24,29 +25,55 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _PIECE: Final = 64 * 1024
 
-ABORT: Final = "indelible.abort"
-"""Where the scope of a request holds what breaks its connection off, whatever is still to be sent."""
+CONNECTION: Final = "indelible.connection"
+"""Where the scope of a request holds the ``Connection`` that it came on."""
 
 _REQUEST_ID_HEADER: Final = routes.REQUEST_ID_HEADER.lower().encode()
 _REST_SECONDS: Final = 5.0
+
+_ids: Final = random.Random()  # noqa: S311 - no secret; asking the system for each lets other threads go first
 
 
 class ClientGone(Exception):
     """The client closed the connection; nobody waits for an answer."""
 
 
+class Connection(Protocol):
+    """What requests come on, one after the other."""
+
+    is_lost: bool
+    """Whether nobody is there any more."""
+    when_lost: Callable[[], object] | None
+    """Called when it is, if somebody has put it here."""
+
+    def abort(self) -> None:
+        """Break it off, whatever is still to be sent."""
+
+
 class Exchange:
     """A request as it comes in, and the way for its answer to go out."""
 
-    __slots__ = ("_limits", "_receive", "_scope", "_send", "_whole", "received", "request_id", "sent", "status")
+    __slots__ = (
+        "_limits",
+        "_receive",
+        "_scope",
+        "_send",
+        "_whole",
+        "connection",
+        "received",
+        "request_id",
+        "sent",
+        "status",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: ServiceLimits) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self._limits = limits
+        self.connection: Connection = scope[CONNECTION]
         given = self._header(_REQUEST_ID_HEADER) or b""
-        self.request_id: str = given.decode() if _REQUEST_ID.fullmatch(given) else seams.entropy(8).hex()
+        self.request_id: str = given.decode() if _REQUEST_ID.fullmatch(given) else f"{_ids.getrandbits(64):016x}"
         self.received: int = 0
         self.sent: int = 0
         self.status: int = 0
@@ -104,11 +131,6 @@ class Exchange:
         self.received += len(chunk)
         return chunk
 
-    async def gone(self) -> None:
-        """Come back when the client has gone; only once the body was read."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
     async def answer(self, status: int, body: bytes, head: int | None = None, more: Headers = ()) -> None:
         """Send the answer, with ``more`` headers. Raises ``ClientGone`` if nobody takes it in time."""
         headers = [
@@ -148,6 +170,6 @@ class Exchange:
 
     async def abandon(self) -> None:
         """Break the connection off, whatever was still to be sent."""
-        self._scope[ABORT]()
+        self.connection.abort()
         # The server is told of it before it is told that this is done.
         await asyncio.sleep(0)

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from asyncio import TimerHandle
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from indelible.server.exchange import ABORT
+from indelible.server.exchange import CONNECTION
 from indelible.server.settings import ServiceLimits
 
 _REST_SECONDS: Final = 5.0
@@ -20,6 +21,9 @@ _MOST_IN_LINE: Final = 100
 _UNCOUNTED: Final = 64
 """Bytes of a head that are not counted once it is complete: the method, the version, the ends of lines."""
 
+_CONTINUE: Final = b"HTTP/1.1 100 "
+"""How that begins which comes before an answer, and only asks for the body."""
+
 _TOO_LARGE: Final = "The head of this request is too large."
 
 # Anybody can send what is no HTTP, and would fill the log with it.
@@ -27,8 +31,37 @@ _log = logging.getLogger("indelible.server.http")
 _log.setLevel(logging.ERROR)
 
 
+class _Answer:
+    """Where an answer is written: its head goes out with the beginning of its body, in one call of the system."""
+
+    __slots__ = ("_begun", "_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+        self._begun = False
+
+    def write(self, data: bytes) -> None:
+        """Write what comes next."""
+        if not self._begun and not data.startswith(_CONTINUE):
+            self._head, self._begun = data, True
+        else:
+            self._transport.write(self._head + data)
+            self._head = b""
+
+    def is_closing(self) -> bool:
+        """Whether it is too late to write."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close the connection when all is written."""
+        if self._head:
+            self.write(b"")
+        self._transport.close()
+
+
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection. Whoever does not send a head in time, or does not take an answer, loses it.
+    """A ``Connection``. Whoever does not send a head in time, or does not take an answer, loses it.
 
     The application has limits of its own for bodies and answers; these are for whatever does not come from it, or comes
     after it.
@@ -44,6 +77,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._framing_bytes = 0
         self._in_head = True
         self._earlier = deque[Any]()
+        self.is_lost = False
+        self.when_lost: Callable[[], object] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head; or close, if there are too many connections."""
@@ -83,7 +118,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins: it must come to its end."""
         super().on_message_begin()
-        self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key]
+        self.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
         if self._late is None:
             self._within(self._limits.head_seconds)
 
@@ -100,6 +135,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_head, self._framing_bytes = False, 0
         self._in_time()
         super().on_headers_complete()
+        if self.scope["method"] != "HEAD":
+            self.cycle.transport = _Answer(self.transport)  # type: ignore[assignment] # it has all that is asked of it
 
     def on_message_complete(self) -> None:
         """A body is complete: what comes next is a head again."""
@@ -147,12 +184,19 @@ class LimitedProtocol(HttpToolsProtocol):
         """Nothing more will come."""
         self._in_time()
         self._flows()
+        self.is_lost = True
+        if self.when_lost is not None:
+            self.when_lost()
         # The server only tells the newest request.
         for cycle in self._earlier:
             cycle.disconnected = True
             cycle.message_event.set()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+
+    def abort(self) -> None:
+        """See ``Connection.abort``."""
+        self.transport.abort()
 
     def _is_idle(self) -> bool:
         """Whether every request that began was answered, and there was one."""

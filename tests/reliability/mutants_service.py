@@ -109,7 +109,7 @@ SERVICE: Final[Sequence[Mutant]] = (
         "a poll goes on when its client has gone",
         "S13",
         CALLS,
-        "        gone.add_done_callback(lambda _gone: poll.end())\n",
+        "            connection.when_lost = poll.end\n",
         "",
         CONTRACT,
         only="ends_with_its_client",
