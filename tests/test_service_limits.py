@@ -14,6 +14,7 @@ from serving import Connection, basic, head_of, nothing_goes_wrong, overheard, s
 from indelible import wire
 from indelible.commands import Transaction, Upsert
 from indelible.server import calls, exchange, protocol, running
+from indelible.server.protocol import LimitedProtocol
 from indelible.server.settings import ServiceLimits
 
 SMALL = {
@@ -525,17 +526,32 @@ def test_who_never_sends_the_rest_is_cut_off(service, monkeypatch):
         assert connection.is_cut()
 
 
-def test_an_answer_comes_in_one_piece(service, who):
-    """Head and body go out together: whoever waits is woken once; also before a connection is closed."""
+def test_an_answer_goes_out_in_one_piece(service, who, monkeypatch):
+    """Head and body are written together, so that whoever waits is woken once; also before a connection is closed."""
+    written = []
+
+    class Watched:
+        def __init__(self, transport):
+            self._transport = transport
+
+        def __getattr__(self, name):
+            return getattr(self._transport, name)
+
+        def write(self, data):
+            written.append(data)
+            self._transport.write(data)
+
+    made = LimitedProtocol.connection_made
+    monkeypatch.setattr(LimitedProtocol, "connection_made", lambda it, transport: made(it, Watched(transport)))
     with Connection(service) as connection:
-        for log, status in ("log", 200), ("none", 404), ("log", 200):
-            connection.ask("describe", stream({"logName": log}), who)
-            head, _, body = connection.socket.recv(65_536).partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 %d " % status)
-            assert b"content-length: %d\r\n" % len(body) in head and body.endswith(b"}")
-        connection.ask("describe", stream({"logName": "log"}), None, Connection="close")
-        assert b"not accepted" in connection.socket.recv(65_536)
-        assert connection.socket.recv(1) == b""
+        for log, more, status in ("log", {}, 200), ("none", {}, 404), ("log", {"Connection": "close"}, 200):
+            connection.ask("describe", stream({"logName": log}), who, **more)
+            answer = connection.answer()
+            assert answer.status == status
+            (whole,) = written
+            assert whole.startswith(b"HTTP/1.1 ") and whole.endswith(b"\r\n\r\n" + answer.body)
+            written.clear()
+        assert connection.is_cut()
 
 
 def test_a_client_that_waits_to_be_asked_is_asked(service, who):
