@@ -11,6 +11,8 @@ import urllib3
 from serving import PATIENCE, Connection, head_of, nothing_goes_wrong, serving, until
 
 from indelible import wire
+from indelible.backend import Submission
+from indelible.backends.memory import MemoryBackend
 from indelible.commands import Transaction, Upsert
 from indelible.errors import DamagedStore, Overloaded
 from indelible.pages import DiffRequest
@@ -18,6 +20,7 @@ from indelible.server import service as service_module
 from indelible.server import store as store_module
 from indelible.server.admission import Admission, Slots
 from indelible.server.settings import ServiceLimits, Settings
+from indelible.server.store import Store
 from indelible.testing.faults import Passing, WithoutKeyHistory
 
 
@@ -203,6 +206,28 @@ def test_a_commit_is_of_so_many_commands_only(service, still, who, other, monkey
         assert {answer.status for answer in asking.answers()} == {200}
     groups = [customers(call[1]) for call in still.came if call[0] == "update_all"]
     assert groups == [["acme"], ["acme"], ["other"], ["acme"], ["other", "other"]]
+
+
+@pytest.mark.parametrize(("count", "first"), [(1, 1), (2, 2), (7, 7), (1_000, 1 + store_module._TURNS)])
+def test_who_comes_right_after_is_committed_with_the_first(count, first):
+    """A transaction waits for those that come turn after turn of the loop, but not for ever; one alone, for nobody."""
+    sizes = []
+
+    async def come():
+        backend = MemoryBackend()
+        backend.create("acme/log")
+        store = Store(backend, committed=sizes.append)
+        asked = []
+        for n in range(count):
+            submission = Submission("acme/log", Transaction([Upsert(b"k", b"%d" % n)]))
+            asked.append(asyncio.create_task(store.update_for("acme", submission)))
+            await asyncio.sleep(0)
+        committed = await asyncio.gather(*asked)
+        await store.close()
+        return [it.version for it in committed]
+
+    assert asyncio.run(come()) == [*range(1, count + 1)]
+    assert sizes[0] == first
 
 
 def test_whether_it_is_ready_is_looked_up_once(service, still, who, monkeypatch):

@@ -19,6 +19,9 @@ T = TypeVar("T")
 _LARGEST_GROUP: Final = 256
 """Transactions in one commit, at most: the first of them waits for the last."""
 
+_TURNS: Final = 32
+"""Turns of the loop that the first of a group waits for others, at most."""
+
 _MOST_COMMANDS: Final = 10_000
 """Commands in one commit, unless a single transaction has more: whoever comes next waits for all of them."""
 
@@ -46,6 +49,7 @@ class Store:
         self._reading = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(_EACH))
         self._changing = defaultdict[str, asyncio.Lock](asyncio.Lock)
         self._queues: dict[str, deque[_Waiting]] = {}
+        self._queued = 0
         self._writing: asyncio.Task[None] | None = None
 
     async def run(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -66,15 +70,17 @@ class Store:
         """See ``Backend.update``. Whoever stops waiting for the answer does not undo it."""
         answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(customer_id, deque()).append((submission, answer))
+        self._queued += 1
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
         return await answer
 
     async def _write(self) -> None:
-        """Commit what is queued, together as far as it came while the last commit was under way."""
+        """Commit what is queued, together as far as it comes together."""
         loop = asyncio.get_running_loop()
         try:
             while self._queues:
+                await self._gather()
                 group = self._next_group()
                 submissions = [submission for submission, _ in group]
                 answers = await loop.run_in_executor(self._writer, self._commit, submissions)
@@ -83,6 +89,19 @@ class Store:
                     _give(waiting, answer)
         finally:
             self._writing = None
+
+    async def _gather(self) -> None:
+        """Let those join who are about to come, as long as each turn of the loop brings one.
+
+        A sync takes as long for many as for one, and while the thread that commits is busy, it and the loop take the
+        interpreter from each other at every statement.
+        """
+        before = 0
+        for _ in range(_TURNS):
+            if not before < self._queued < _LARGEST_GROUP:
+                return
+            before = self._queued
+            await asyncio.sleep(0)
 
     def _next_group(self) -> list[_Waiting]:
         """What is to be committed next: a transaction of each customer in turn, until it is enough."""
@@ -98,6 +117,7 @@ class Store:
             del self._queues[customer_id]
             if queue:
                 self._queues[customer_id] = queue
+        self._queued -= len(group)
         return group
 
     def _commit(self, submissions: Sequence[Submission]) -> Sequence[Committed | Exception]:
