@@ -77,7 +77,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._framing_bytes = 0
         self._in_head = True
         self._earlier = deque[Any]()
-        self.is_lost = False
+        self.is_lost: bool = False
         self.when_lost: Callable[[], object] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
