@@ -1,10 +1,12 @@
 """What the service takes and for how long it waits: each limit at it and one past it, and what the hostile get."""
 
 import contextlib
+import gc
 import json
 import socket
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -552,6 +554,40 @@ def test_an_answer_goes_out_in_one_piece(service, who, monkeypatch):
             assert whole.startswith(b"HTTP/1.1 ") and whole.endswith(b"\r\n\r\n" + answer.body)
             written.clear()
         assert connection.is_cut()
+
+
+def test_a_connection_that_ended_leaves_nothing(service, who, monkeypatch):
+    """Nothing of it holds itself: garbage of that kind would wait for a collector that a service seldom runs."""
+    ended = []
+    made = LimitedProtocol.connection_made
+
+    def watched(it, transport):
+        ended.append(weakref.ref(it))
+        made(it, transport)
+
+    monkeypatch.setattr(LimitedProtocol, "connection_made", watched)
+    at_rest = gc.isenabled()
+    gc.disable()
+    try:
+        with contextlib.ExitStack() as connections:
+            for call, more in [
+                ("describe", {}),
+                ("describe", {"logName": "none"}),
+                ("diff", {}),
+                ("diff", {"waitSeconds": 60, "fromVersion": 0}),
+            ]:
+                connection = connections.enter_context(Connection(service))
+                connection.ask(call, stream({"logName": "log"} | more), who)
+                if "waitSeconds" not in more:
+                    connection.answer()
+            connections.enter_context(Connection(service)).send(b"no HTTP at all\r\n\r\n")
+            service.waits(1)
+            until(lambda: len(ended) == 5)
+        service.waits(0)
+        until(lambda: [it() for it in ended] == [None] * 5)
+    finally:
+        if at_rest:
+            gc.enable()
 
 
 def test_a_client_that_waits_to_be_asked_is_asked(service, who):

@@ -8,7 +8,7 @@ import binascii
 import random
 import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from indelible import routes
 from indelible.credentials import Credentials
@@ -38,16 +38,24 @@ class ClientGone(Exception):
     """The client closed the connection; nobody waits for an answer."""
 
 
-class Connection(Protocol):
-    """What requests come on, one after the other."""
+class Connection:
+    """What requests come on, one after the other; ``abort`` breaks it off, whatever is still to be sent.
 
-    is_lost: bool
-    """Whether nobody is there any more."""
-    when_lost: Callable[[], object] | None
-    """Called when it is, if somebody has put it here."""
+    It holds nothing of the server's that holds it, so that both go when it ends.
+    """
 
-    def abort(self) -> None:
-        """Break it off, whatever is still to be sent."""
+    __slots__ = ("abort", "is_lost", "when_lost")
+
+    def __init__(self, abort: Callable[[], object]) -> None:
+        self.abort: Callable[[], object] = abort
+        self.is_lost: bool = False
+        self.when_lost: Callable[[], object] | None = None
+
+    def lose(self) -> None:
+        """Nobody is there any more: tell whoever wants to know."""
+        self.is_lost = True
+        if self.when_lost is not None:
+            self.when_lost()
 
 
 class Exchange:

@@ -6,12 +6,11 @@ import asyncio
 import logging
 from asyncio import TimerHandle
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from indelible.server.exchange import CONNECTION
+from indelible.server.exchange import CONNECTION, Connection
 from indelible.server.settings import ServiceLimits
 
 _REST_SECONDS: Final = 5.0
@@ -61,7 +60,7 @@ class _Answer:
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """A ``Connection``. Whoever does not send a head in time, or does not take an answer, loses it.
+    """One connection. Whoever does not send a head in time, or does not take an answer, loses it.
 
     The application has limits of its own for bodies and answers; these are for whatever does not come from it, or comes
     after it.
@@ -77,12 +76,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._framing_bytes = 0
         self._in_head = True
         self._earlier = deque[Any]()
-        self.is_lost: bool = False
-        self.when_lost: Callable[[], object] | None = None
+        self._connection: Connection | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head; or close, if there are too many connections."""
         super().connection_made(transport)
+        self._connection = Connection(transport.abort)
         if len(self.connections) > self._limits.connections:
             transport.close()
         else:
@@ -118,7 +117,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins: it must come to its end."""
         super().on_message_begin()
-        self.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
+        self.scope[CONNECTION] = self._connection  # type: ignore[typeddict-unknown-key]
         if self._late is None:
             self._within(self._limits.head_seconds)
 
@@ -184,19 +183,14 @@ class LimitedProtocol(HttpToolsProtocol):
         """Nothing more will come."""
         self._in_time()
         self._flows()
-        self.is_lost = True
-        if self.when_lost is not None:
-            self.when_lost()
+        if self._connection is not None:
+            self._connection.lose()
         # The server only tells the newest request.
         for cycle in self._earlier:
             cycle.disconnected = True
             cycle.message_event.set()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-
-    def abort(self) -> None:
-        """See ``Connection.abort``."""
-        self.transport.abort()
 
     def _is_idle(self) -> bool:
         """Whether every request that began was answered, and there was one."""
