@@ -574,7 +574,7 @@ def test_a_connection_that_ended_leaves_nothing(service, who, monkeypatch):
                 ("describe", {}),
                 ("describe", {"logName": "none"}),
                 ("diff", {}),
-                ("diff", {"waitSeconds": 60, "fromVersion": 0}),
+                ("diff", {"waitSeconds": 60, "fromVersion": service.store.describe("acme/log").head}),
             ]:
                 connection = connections.enter_context(Connection(service))
                 connection.ask(call, stream({"logName": "log"} | more), who)
@@ -582,9 +582,10 @@ def test_a_connection_that_ended_leaves_nothing(service, who, monkeypatch):
                     connection.answer()
             connections.enter_context(Connection(service)).send(b"no HTTP at all\r\n\r\n")
             service.waits(1)
-            until(lambda: len(ended) == 5)
+            until(lambda: len(ended) >= 5)
         service.waits(0)
-        until(lambda: [it() for it in ended] == [None] * 5)
+        # The counts are asked for on others.
+        until(lambda: [it() for it in ended[:5]] == [None] * 5)
     finally:
         if at_rest:
             gc.enable()
