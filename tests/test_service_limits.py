@@ -605,8 +605,8 @@ def test_a_client_that_waits_to_be_asked_is_asked(service, who):
                 "describe", b"", None if "Authorization" in refused else who, Expect="100-continue", **refused
             )
             beginning = b""
-            while b"\r\n" not in beginning:
-                beginning += connection.socket.recv(1)
+            while b"\r\n" not in beginning and (byte := connection.socket.recv(1)):
+                beginning += byte
             assert beginning in (
                 b"HTTP/1.1 401 Unauthorized\r\n",
                 b"HTTP/1.1 413 Content Too Large\r\n",
