@@ -16,6 +16,16 @@ from indelible.pages import DiffRequest
 PATIENCE = 60.0
 """When what should have happened is given up."""
 
+LOCKED_OUT = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+try:
+    db.execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError:
+    print("locked")
+"""
+"""What another process runs to say whether the file is locked for writing."""
+
 _WRITE = ctypes.CFUNCTYPE(
     ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_longlong, use_errno=True
 )

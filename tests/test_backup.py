@@ -12,7 +12,7 @@ import stat
 import apsw
 import pytest
 from commandline import CommandLine
-from sqlitetools import failing_storage, put, python, until
+from sqlitetools import LOCKED_OUT, failing_storage, put, python, until
 
 from indelible import seams
 from indelible.backends.sqlite import SQLiteBackend, backup, inspection, location, schema
@@ -493,16 +493,6 @@ def test_a_backup_is_restored_only_where_a_store_can_be(backend, path, target, t
     with pytest.raises(UnsuitableStore, match="network"):
         restore(target, target.with_name("store.db"))
     restore(target, tmp_path / "store.db")
-
-
-LOCKED_OUT = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
-try:
-    db.execute("BEGIN IMMEDIATE")
-except sqlite3.OperationalError:
-    print("locked")
-"""
 
 
 def test_looking_lets_go_of_no_lock(backend, path):

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from sqlitetools import PATIENCE, InBackground, ends, keys, put, python
+from sqlitetools import LOCKED_OUT, PATIENCE, InBackground, ends, keys, put, python
 
 from indelible.backends.sqlite import SQLiteBackend, location, schema
 from indelible.backends.sqlite.file import _SETTINGS
@@ -186,16 +186,6 @@ def test_a_file_that_is_there_keeps_its_mode(path, make):
     backend.create("a")
     assert modes(path.parent) == dict.fromkeys(["logs.db", "logs.db-wal", "logs.db-shm"], 0o660)
     backend.close()
-
-
-LOCKED_OUT = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
-try:
-    db.execute("BEGIN IMMEDIATE")
-except sqlite3.OperationalError:
-    print("locked")
-"""
 
 
 def test_threads_that_make_one_file_keep_their_locks(path, monkeypatch):
