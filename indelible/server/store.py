@@ -49,7 +49,6 @@ class Store:
         self._reading = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(_EACH))
         self._changing = defaultdict[str, asyncio.Lock](asyncio.Lock)
         self._queues: dict[str, deque[_Waiting]] = {}
-        self._queued = 0
         self._writing: asyncio.Task[None] | None = None
 
     async def run(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -70,7 +69,6 @@ class Store:
         """See ``Backend.update``. Whoever stops waiting for the answer does not undo it."""
         answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(customer_id, deque()).append((submission, answer))
-        self._queued += 1
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
         return await answer
@@ -98,9 +96,10 @@ class Store:
         """
         before = 0
         for _ in range(_TURNS):
-            if not before < self._queued < _LARGEST_GROUP:
+            queued = sum(map(len, self._queues.values()))
+            if not before < queued < _LARGEST_GROUP:
                 return
-            before = self._queued
+            before = queued
             await asyncio.sleep(0)
 
     def _next_group(self) -> list[_Waiting]:
@@ -117,7 +116,6 @@ class Store:
             del self._queues[customer_id]
             if queue:
                 self._queues[customer_id] = queue
-        self._queued -= len(group)
         return group
 
     def _commit(self, submissions: Sequence[Submission]) -> Sequence[Committed | Exception]:
