@@ -23,7 +23,7 @@ LAYERS = {
         backends.scoped backends
     """,
     "4 what people use": """
-        profile snapshot version_diff log client batches copying checkup compat server.*
+        profile snapshot version_diff log sending client batches copying checkup compat server.*
         testing.model testing.oracle testing.samples testing.recorder testing.linearize testing.faults
         testing.strategies testing.machine testing.laws testing.laws.base testing.laws.updating
         testing.laws.reading testing.laws.retrying testing.laws.keeping testing.laws.waiting

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -10,10 +9,11 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from indelible import sending
 from indelible.cli.output import Output
 from indelible.client import Client, connect
 from indelible.commands import Transaction
-from indelible.errors import IndelibleError, NonexistentLog, OutcomeUnknown, Rejected
+from indelible.errors import NonexistentLog
 from indelible.limits import Limits
 from indelible.log import Log
 from indelible.profile import Profile
@@ -76,24 +76,5 @@ def ensure(log: Log[str, Any], group: str | None) -> None:
 
 
 def send(log: Log[str, Any], transaction: Transaction[str, Any], attempt: int = 1) -> Committed:
-    """Send a transaction, and again under the same id while its outcome is unknown (S16), a few times.
-
-    Once it is unknown, it stays so until the store has answered: ``OutcomeUnknown`` is raised whatever failed then.
-    """
-    unknown: OutcomeUnknown | None = None
-    for pause in _PAUSES:
-        time.sleep(pause)
-        try:
-            return log.update(transaction, attempt=attempt)
-        except Rejected:
-            raise
-        except OutcomeUnknown as error:
-            # A backend that sends again by itself counts on, so this may have been a later attempt than was asked for.
-            unknown, attempt = error, error.attempt + 1
-        except IndelibleError as error:
-            # It speaks for its own attempt, and not for those before.
-            if unknown is None:
-                raise
-            raise unknown from error
-    assert unknown is not None
-    raise unknown
+    """Send a transaction, and again under the same id while its outcome is unknown (S16), a few times."""
+    return sending.send(log, transaction, _PAUSES, attempt)

@@ -17,11 +17,8 @@ from indelible.commands import Command, ExpectVersion, Insert, Remove, Transacti
 from indelible.credentials import Credentials
 from indelible.errors import (
     BadApiKey,
-    IndelibleError,
     InvalidRequest,
     NonexistentVersion,
-    OutcomeUnknown,
-    Rejected,
     TooLarge,
     TransactionConflict,
     UnexpectedVersion,
@@ -29,6 +26,7 @@ from indelible.errors import (
 )
 from indelible.log import Log
 from indelible.secret import Secret
+from indelible.sending import send
 from indelible.server.keys import (
     SCOPES,
     ApiKey,
@@ -55,7 +53,9 @@ _RECORDS: Codec[_Record] = codecs.typed(Customer | ApiKey, tags={"customer": Cus
 _ATTEMPTS: Final = 50
 """How often a change is made anew when others get in between; each time, one of them has got on."""
 
-_SENDINGS: Final = 3
+_PAUSES: Final = (0.0, 0.0, 0.0)
+"""Seconds before each time that a change is sent."""
+
 _NOBODY: Final = "0" * 64
 
 
@@ -241,28 +241,8 @@ class Access:
         for _ in range(_ATTEMPTS):
             now = self.directory()
             try:
-                self._send(Transaction([ExpectVersion(now.version), *plan(now)], self._source))
+                send(self._log, Transaction([ExpectVersion(now.version), *plan(now)], self._source), _PAUSES)
             except UnexpectedVersion:
                 continue
             return
         raise TransactionConflict("others changed access again and again meanwhile, and nothing was done; try again")
-
-    def _send(self, transaction: Transaction[str, _Record]) -> None:
-        """Send until it is known what became of it. Raises ``OutcomeUnknown`` if that takes too many attempts."""
-        unknown: OutcomeUnknown | None = None
-        for _ in range(_SENDINGS):
-            try:
-                self._log.update(transaction, attempt=1 if unknown is None else unknown.attempt + 1)
-            except OutcomeUnknown as error:
-                unknown = error
-            except Rejected:
-                raise
-            except IndelibleError as error:
-                if unknown is None:
-                    raise
-                # It speaks for this attempt only.
-                raise unknown from error
-            else:
-                return
-        assert unknown is not None
-        raise unknown
