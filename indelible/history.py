@@ -6,7 +6,8 @@ A store keeps one ``Span`` an entry: when it was added and when it ended. Everyt
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 import attrs
@@ -143,14 +144,22 @@ def page(spans: Iterable[Span], request: DiffRequest, span: Range) -> Page:
 
 def revisions(spans: Iterable[Span]) -> list[Revision[bytes, bytes]]:
     """The history that the spans of one key tell, oldest first."""
-    before: dict[Position, Entry[bytes, bytes]] = {}
-    after: dict[Position, Entry[bytes, bytes]] = {}
-    for span in spans:
-        entry = Entry(span.key, span.value, span.added[0])
-        after[span.added] = entry
-        if span.ended is not None:
-            before[span.ended] = entry
-    return [Revision(at[0], before.get(at), after.get(at)) for at in sorted({*before, *after})]
+    return list(revisions_in_order(sorted(spans, key=attrgetter("added"))))
+
+
+def revisions_in_order(spans: Iterable[Span]) -> Iterator[Revision[bytes, bytes]]:
+    """The same of spans that come oldest first: one is read beyond what is asked for."""
+    for old, new in itertools.pairwise(itertools.chain([None], spans, [None])):
+        before = None if old is None else _entry(old)
+        if old is not None and old.ended is not None and (new is None or new.added != old.ended):
+            yield Revision(old.ended[0], before, None)
+            before = None
+        if new is not None:
+            yield Revision(new.added[0], before, _entry(new))
+
+
+def _entry(span: Span) -> Entry[bytes, bytes]:
+    return Entry(span.key, span.value, span.added[0])
 
 
 def trimmed(log: str, before: int, head: int, oldest: int) -> int:
