@@ -17,7 +17,7 @@ def write_new(path: Path, data: bytes) -> None:
     """
     _refuse_taken(path)
     partial = beside(path)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = create(partial)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -32,6 +32,11 @@ def write_new(path: Path, data: bytes) -> None:
         # The file is there. A folder that may be written and not read cannot be synced.
         with suppress(OSError):
             sync(path.parent, os.O_RDONLY)
+
+
+def create(path: Path) -> int:
+    """Make an empty file for its owner alone (mode 0600), and give its descriptor. Raises ``OSError``."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
 
 def beside(path: Path) -> Path:

@@ -129,7 +129,7 @@ def _new(target: Path) -> Iterator[Path]:
     _refuse_taken(target)
     partial = files.beside(target)
     with _told(target):
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.close(files.create(partial))
     try:
         yield partial
         with _told(target):

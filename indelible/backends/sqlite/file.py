@@ -12,7 +12,7 @@ from typing import Final
 
 import apsw
 
-from indelible import seams
+from indelible import files, seams
 from indelible.backends.sqlite import location, schema
 from indelible.backends.sqlite.failures import detail, translated
 from indelible.errors import Closed, DamagedStore, UnsuitableStore
@@ -294,7 +294,7 @@ def _make_private(path: Path) -> None:
     """
     # Closing a file lets go of every lock that this process holds on it: while it is open here, nobody else takes any.
     with _making, suppress(OSError):
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.close(files.create(path))
 
 
 def migrate(db: apsw.Connection) -> None:
